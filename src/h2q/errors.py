@@ -1,0 +1,67 @@
+"""The errors that are ours, and the import of optional packages."""
+
+import importlib
+from types import ModuleType
+from typing import Any
+
+__all__ = ["FileFormatError", "MissingDependencyError", "describe", "require"]
+
+
+class FileFormatError(ValueError):
+    """A file is truncated, foreign, of another kind, or written by a newer version of h2q."""
+
+
+class MissingDependencyError(ImportError):
+    """An optional package is not installed; the message holds the command that installs it."""
+
+
+def require(module: str, extra: str) -> ModuleType:
+    """Import an optional package, or say how to install it.
+
+    Parameters
+    ----------
+    module : str
+        The module to import, for instance ``"torch"``.
+    extra : str
+        The extra of h2q that brings it, for instance ``"learn"``.
+
+    Returns
+    -------
+    module
+        The imported module.
+
+    Raises
+    ------
+    MissingDependencyError
+        If the module (or a module that it needs) is not installed.
+
+    Examples
+    --------
+    >>> require("json", "learn").dumps([1])
+    '[1]'
+    >>> require("no_such_module", "learn")
+    Traceback (most recent call last):
+    ...
+    h2q.errors.MissingDependencyError: this needs the package no_such_module: pip install "h2q[learn]"
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        package = error.name or module
+        raise MissingDependencyError(f'this needs the package {package}: pip install "h2q[{extra}]"') from error
+
+
+def describe(value: Any) -> str:
+    """Describe a value in a few words for an error message: its type, and its shape and dtype if it has them.
+
+    >>> import numpy as np
+    >>> describe(np.zeros((2, 3)))
+    'float64 array of shape (2, 3)'
+    >>> describe("no")
+    "'no' (str)"
+    """
+    shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
+    if shape is not None and dtype is not None:
+        return f"{dtype} array of shape {tuple(shape)}"
+    text = repr(value)
+    return f"{text if len(text) <= 60 else text[:57] + '...'} ({type(value).__name__})"
