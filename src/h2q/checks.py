@@ -151,7 +151,8 @@ def as_embeddings(
             ) from error
     elif kind != "f":
         raise ValueError(f"{name} must hold numbers; got dtype {array.dtype}: convert it with {name}.astype('float32')")
-    embeddings = np.ascontiguousarray(array, dtype=np.float32)
+    with np.errstate(over="ignore"):  # what overflows is reported by _check_rows
+        embeddings = np.ascontiguousarray(array, dtype=np.float32)
     _check_rows(embeddings, array, name, allow_zero_rows)
     return embeddings
 
