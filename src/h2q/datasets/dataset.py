@@ -1,0 +1,61 @@
+"""What a data set is to the rest of h2q: lazy images, labels, and disjoint folds."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+__all__ = ["FOLDS", "ImageDataset"]
+
+FOLDS = ("train", "query", "validation", "database")
+
+
+@dataclass(frozen=True)
+class ImageDataset:
+    """Images with labels, and the positions that make up each fold.
+
+    Attributes
+    ----------
+    name : str
+        The name of the data set.
+    images : sequence of PIL images
+        ``images[i]`` decodes the image at position i, as RGB.
+    labels : ndarray, shape (n,) of int64 or (n, classes) of bool
+        Class ids, or multi-hot rows where an image can have several classes.
+    class_names : tuple of str
+        The name of each class.
+    folds : mapping of str to ndarray of int64
+        Positions of "train", "query", "validation" and "database", sorted; no position is in two folds.
+    fingerprint : str
+        Changes when the images change, not with the seed of the folds: the key of caches.
+    n_skipped : int
+        How many broken or missing images were left out (0 unless ``skip_broken=True``).
+    """
+
+    name: str
+    images: "Sequence[Image]"
+    labels: NDArray[Any]
+    class_names: tuple[str, ...]
+    folds: Mapping[str, NDArray[np.int64]]
+    fingerprint: str
+    n_skipped: int = 0
+
+    def __post_init__(self) -> None:
+        if len(self.labels) != len(self.images):
+            raise ValueError(f"{self.name}: {len(self.images)} images, but {len(self.labels)} rows of labels")
+        if set(self.folds) != set(FOLDS):
+            raise ValueError(f"{self.name}: folds must be {', '.join(FOLDS)}; got {', '.join(self.folds)}")
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.images)
+
+    @property
+    def n_classes(self) -> int:
+        """The number of classes."""
+        return len(self.class_names)

