@@ -1,7 +1,7 @@
 """Checks of what users pass in: one function a kind of argument, each error naming the argument and the way out."""
 
 import warnings
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from h2q.errors import describe
 __all__ = ["as_codes", "as_embeddings", "as_ids", "as_labels", "bytes_per_code", "check_integer", "check_n_bits"]
 
 MAX_BITS = 65_536
+AllowZeroRows = bool | Literal["warn"]
 
 
 def check_integer(value: Any, name: str, *, low: int, high: int | None = None) -> int:
@@ -72,7 +73,7 @@ def _as_array(value: Any, name: str) -> NDArray[Any]:
 
 
 def as_embeddings(
-    X: Any, name: str = "X", *, n_features: int | None = None, allow_zero_rows: bool = False
+    X: Any, name: str = "X", *, n_features: int | None = None, allow_zero_rows: AllowZeroRows = False
 ) -> NDArray[np.float32]:
     """Return embeddings as a C-ordered float32 array of shape (n, d), or say what is wrong with them.
 
@@ -85,8 +86,8 @@ def as_embeddings(
         What the caller calls the argument.
     n_features : int, optional
         The width d that is expected.
-    allow_zero_rows : bool
-        Whether a row of zeros, which has no direction, may be there.
+    allow_zero_rows : bool or "warn"
+        Whether a row of zeros, which has no direction, may be there; "warn": it may, with a warning.
 
     Returns
     -------
@@ -157,10 +158,12 @@ def as_embeddings(
     return embeddings
 
 
-def _check_rows(embeddings: NDArray[np.float32], original: NDArray[Any], name: str, allow_zero_rows: bool) -> None:
+def _check_rows(
+    embeddings: NDArray[np.float32], original: NDArray[Any], name: str, allow_zero_rows: AllowZeroRows
+) -> None:
     """Find rows with NaN, infinity or nothing but zeros; one pass where all is well."""
     squared_norms = np.einsum("ij,ij->i", embeddings, embeddings)
-    if np.isfinite(squared_norms).all() and (allow_zero_rows or squared_norms.all()):
+    if np.isfinite(squared_norms).all() and (allow_zero_rows is True or squared_norms.all()):
         return
     finite = np.isfinite(embeddings)
     if not finite.all():
@@ -174,7 +177,13 @@ def _check_rows(embeddings: NDArray[np.float32], original: NDArray[Any], name: s
             "remove or repair these rows"
         )
     zero = np.flatnonzero(~embeddings.any(axis=1))
-    if len(zero) and not allow_zero_rows:
+    if len(zero) and allow_zero_rows == "warn":
+        warnings.warn(
+            f"{name} has {len(zero)} all-zero row(s) (first: row {zero[0]}): often items that failed to embed",
+            UserWarning,
+            stacklevel=4,
+        )
+    elif len(zero) and not allow_zero_rows:
         raise ValueError(
             f"{name} has {len(zero)} all-zero row(s) (first: row {zero[0]}): a zero embedding has no direction and "
             "no code; remove these rows"

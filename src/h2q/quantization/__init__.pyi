@@ -1,0 +1,9 @@
+from .codes import pack_bits as pack_bits
+from .codes import unpack_bits as unpack_bits
+from .files import load_quantizer as load_quantizer
+from .objectives import OBJECTIVES as OBJECTIVES
+from .quantizers import HouseholderQuantizer as HouseholderQuantizer
+from .quantizers import ITQQuantizer as ITQQuantizer
+from .quantizers import RandomRotationQuantizer as RandomRotationQuantizer
+from .quantizers import SignQuantizer as SignQuantizer
+from .sgd import Schedule as Schedule

@@ -1,0 +1,119 @@
+"""Quantizers to files and back: safetensors with parameters as JSON, never code."""
+
+import os
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from h2q.errors import FileFormatError, describe
+from h2q.quantization.base import BaseQuantizer
+from h2q.quantization.objectives import OBJECTIVES
+from h2q.quantization.quantizers import HouseholderQuantizer, ITQQuantizer, RandomRotationQuantizer, SignQuantizer
+from h2q.quantization.sgd import Schedule
+from h2q.storage import read_tensors, write_tensors
+
+__all__ = ["KIND", "load_quantizer", "save_quantizer"]
+
+KIND = "quantizer"
+_CLASSES = {
+    kind.__name__: kind for kind in (HouseholderQuantizer, ITQQuantizer, RandomRotationQuantizer, SignQuantizer)
+}
+_TENSORS = ("mean_", "rotation_", "projection_", "reconstruction_")
+
+
+def save_quantizer(quantizer: BaseQuantizer, path: str | os.PathLike[str]) -> None:
+    """Write a fitted quantizer: see `BaseQuantizer.save`."""
+    name = type(quantizer).__name__
+    if _CLASSES.get(name) is not type(quantizer):
+        raise TypeError(f"only {', '.join(_CLASSES)} can be saved; got a {name}")
+    tensors = {key: getattr(quantizer, key) for key in _TENSORS}
+    if tensors["projection_"] is tensors["rotation_"]:
+        del tensors["projection_"]
+    if hasattr(quantizer, "loss_curve_"):
+        tensors["loss_curve_"] = quantizer.loss_curve_
+    metadata: dict[str, Any] = {
+        "class": name,
+        "parameters": {key: _to_json(key, value) for key, value in quantizer.get_params(deep=False).items()},
+        "n_bits": quantizer.n_bits_,
+        "n_features": quantizer.n_features_in_,
+    }
+    if hasattr(quantizer, "feature_names_in_"):
+        metadata["feature_names"] = [str(feature) for feature in quantizer.feature_names_in_]
+    write_tensors(path, KIND, tensors, metadata)
+
+
+def _to_json(key: str, value: Any) -> Any:
+    """Turn a parameter into what JSON holds."""
+    if key == "random_state" and isinstance(value, (np.random.Generator, np.random.RandomState)):
+        return None  # it has moved on since the fit: it would not draw the same again
+    if isinstance(value, Schedule):
+        return asdict(value)
+    if callable(value):
+        for name, objective in OBJECTIVES.items():
+            if objective is value:
+                return name
+        raise TypeError(
+            f"{key} is {describe(value)}, a function of your own, which a file cannot hold. What was learnt does not "
+            f'need it any more: set_params({key}="l2"), then save'
+        )
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def load_quantizer(path: str | os.PathLike[str]) -> BaseQuantizer:
+    """Read a quantizer that `save` wrote: parameters and what was learnt; codes are the same bit for bit.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+
+    Returns
+    -------
+    HouseholderQuantizer, ITQQuantizer, RandomRotationQuantizer or SignQuantizer
+        Fitted. A `random_state` that was a generator comes back as None.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    FileFormatError
+        If the file is truncated, foreign, no quantizer, or from a newer version of h2q.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> X = np.random.default_rng(0).standard_normal((50, 8))
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "random.safetensors"
+    >>> RandomRotationQuantizer(random_state=0).fit(X).save(path)
+    >>> load_quantizer(path)
+    RandomRotationQuantizer(random_state=0)
+    """
+    stored = read_tensors(path, KIND)
+    metadata, tensors = stored.metadata, stored.tensors
+    foreign = f"{path} holds no quantizer that this h2q can read"
+    try:
+        kind = _CLASSES[metadata["class"]]
+        parameters = dict(metadata["parameters"])
+        k, d = int(metadata["n_bits"]), int(metadata["n_features"])
+        if isinstance(parameters.get("schedule"), dict):
+            parameters["schedule"] = Schedule(**parameters["schedule"])
+        quantizer: BaseQuantizer = kind(**parameters)
+    except (KeyError, TypeError, ValueError) as error:
+        raise FileFormatError(f"{foreign}: {type(error).__name__}: {error}") from error
+    tensors.setdefault("projection_", tensors.get("rotation_", np.empty(0)))
+    shapes = {"mean_": (d,), "rotation_": (k, k), "projection_": (d, k), "reconstruction_": (k, d)}
+    for name, shape in shapes.items():
+        tensor = tensors.get(name)
+        if tensor is None or tensor.shape != shape or tensor.dtype != np.float32 or not np.isfinite(tensor).all():
+            found = "nothing" if tensor is None else describe(tensor)
+            raise FileFormatError(f"{foreign}: {name} should be finite float32 of shape {shape}, and is {found}")
+        setattr(quantizer, name, tensor)
+    quantizer.n_bits_, quantizer.n_features_in_ = k, d
+    if "loss_curve_" in tensors:
+        quantizer.loss_curve_ = tensors["loss_curve_"]
+    if isinstance(quantizer, ITQQuantizer):
+        quantizer.n_iter_ = len(quantizer.loss_curve_) - 1
+    if "feature_names" in metadata:
+        quantizer.feature_names_in_ = np.array(metadata["feature_names"], dtype=object)
+    return quantizer
