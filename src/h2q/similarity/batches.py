@@ -1,0 +1,116 @@
+"""Batches: tensors in memory for heads, images from disk for backbones; the same order for the same seed and epoch.
+
+The order, and whatever else is random about an item, depends on the seed and the epoch only. So a run that was killed
+and resumed sees what an uninterrupted one sees; and the batches of many processes together are the batch of one.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from h2q.similarity.distributed import process_count, process_rank
+
+__all__ = ["ImageTensors", "TensorBatches", "image_batches"]
+
+
+class BatchOrder:
+    """The positions of each batch of an epoch: a seeded permutation in batches, of which each process takes its share.
+
+    A remainder smaller than a batch is left out (other items each epoch): a pairwise loss on a few rows is noise.
+    """
+
+    def __init__(self, n_items: int, batch_size: int, seed: int, *, shuffle: bool = True) -> None:
+        self.n_items, self.seed, self.shuffle = n_items, seed, shuffle
+        self.batch_size = min(batch_size, n_items)
+        self.epoch = 0
+        self.sampler = self  # Lightning calls set_epoch on the sampler of what it iterates over.
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def batches(self) -> Iterator[NDArray[np.int64]]:
+        if not self.shuffle:
+            for start in range(0, self.n_items, self.batch_size):
+                yield np.arange(start, min(start + self.batch_size, self.n_items))
+            return
+        order = np.random.default_rng((self.seed, self.epoch)).permutation(self.n_items)
+        share = self.batch_size // process_count()
+        for start in range(0, self.n_items - self.batch_size + 1, self.batch_size):
+            first = start + process_rank() * share
+            yield order[first : first + share]
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        """Give (epoch, position) pairs: what an `ImageTensors` is asked for."""
+        for batch in self.batches():
+            yield [(self.epoch, int(position)) for position in batch]
+
+    def __len__(self) -> int:
+        return self.n_items // self.batch_size if self.shuffle else -(-self.n_items // self.batch_size)
+
+
+class TensorBatches:
+    """Batches of features in memory; no workers, no copies but the batch itself.
+
+    Parameters
+    ----------
+    views : Tensor of shape (v, n, d)
+        Features of v versions of the images (as they are, mirrored, cropped ...); each batch takes one at random for
+        each item.
+    labels : Tensor of shape (n,) or (n, c)
+        Their labels.
+    order : BatchOrder
+        The order.
+    """
+
+    def __init__(self, views: Tensor, labels: Tensor, order: BatchOrder) -> None:
+        self.views, self.labels, self.sampler = views, labels, order
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        generator = np.random.default_rng((self.sampler.seed, self.sampler.epoch, len(self.views)))
+        choice = torch.from_numpy(generator.integers(len(self.views), size=self.sampler.n_items))
+        for batch in self.sampler.batches():
+            positions = torch.from_numpy(batch)
+            yield self.views[choice[positions], positions], self.labels[positions]
+
+    def __len__(self) -> int:
+        return len(self.sampler)
+
+
+class ImageTensors(Dataset[tuple[Tensor, Tensor]]):
+    """Images as preprocessed tensors, with their labels; optionally mirrored and cropped at random.
+
+    Items are asked for by (epoch, position), so that what is random about an image does not depend on which worker
+    process reads it.
+    """
+
+    def __init__(
+        self,
+        images: Sequence[Any],
+        labels: Tensor,
+        preprocess: Callable[[Any], Tensor],
+        *,
+        augment: Callable[[Any, np.random.Generator], Any] | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.images, self.labels, self.preprocess = images, labels, preprocess
+        self.augment, self.seed = augment, seed
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, item: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        epoch, position = item
+        image = self.images[position]
+        if self.augment is not None:
+            image = self.augment(image, np.random.default_rng((self.seed, epoch, position)))
+        return self.preprocess(image), self.labels[position]
+
+
+def image_batches(dataset: ImageTensors, order: BatchOrder, n_workers: int) -> DataLoader[tuple[Tensor, Tensor]]:
+    """Return a loader over `dataset` in `order`, read by `n_workers` processes (0: by this one)."""
+    return DataLoader(dataset, batch_sampler=order, num_workers=n_workers)
