@@ -1,0 +1,48 @@
+"""Codes as 64-bit words, and the count of their set bits as one machine instruction."""
+
+from typing import Any
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba.extending import intrinsic
+from numpy.typing import NDArray
+
+__all__ = ["as_words", "popcount"]
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def popcount(typing_context: Any, word: Any) -> Any:
+    """Count the bits set in a uint64; LLVM turns loops over it into vector instructions."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        function = builder.module.declare_intrinsic("llvm.ctpop", [ir.IntType(64)])
+        return builder.call(function, arguments)
+
+    return numba.types.int64(numba.types.uint64), generate
+
+
+def as_words(codes: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    """View packed codes as 64-bit words, with zero bytes behind them where they do not fill the last word.
+
+    Parameters
+    ----------
+    codes : ndarray of uint8, shape (n, bytes)
+        Packed codes.
+
+    Returns
+    -------
+    ndarray of uint64, shape (n, ceil(bytes / 8))
+        A view where the bytes are a multiple of 8, otherwise a copy.
+
+    Examples
+    --------
+    >>> as_words(np.array([[1, 0, 0]], dtype=np.uint8))
+    array([[1]], dtype=uint64)
+    """
+    n, width = codes.shape
+    if width % 8 == 0 and codes.flags.c_contiguous and codes.ctypes.data % 8 == 0:
+        return codes.view(np.uint64)
+    words = np.zeros((n, (width + 7) // 8), np.uint64)
+    words.view(np.uint8)[:, :width] = codes
+    return words
