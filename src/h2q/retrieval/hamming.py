@@ -167,9 +167,7 @@ class NearestScan:
             part_ids = positions + start if ids is None else ids[start : start + rows][positions]
             self._merge(np.where(missing, np.iinfo(np.int64).max, part_ids), found)
 
-    def _scan(
-        self, words: NDArray[np.uint64], alive: NDArray[np.bool_]
-    ) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    def _scan(self, words: NDArray[np.uint64], alive: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
         """Return the nearest rows of one chunk: positions (-1 where fewer were near enough) and distances."""
         n, k = len(self._queries), min(self._k, len(words))
         group = max(1, min(_GROUP, _GROUP_ITEMS // (2 * k)))

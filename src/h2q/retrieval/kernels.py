@@ -32,9 +32,7 @@ def distance_rows(queries: Any, words: Any, result: Any) -> None:
 
 
 @njit(parallel=True, **_OPTIONS)  # type: ignore[untyped-decorator]
-def scan_nearest(
-    queries: Any, words: Any, alive: Any, limits: Any, group: int, positions: Any, distances: Any
-) -> None:
+def scan_nearest(queries: Any, words: Any, alive: Any, limits: Any, group: int, positions: Any, distances: Any) -> None:
     """Fill positions and distances (n_queries, parts, k) with the nearest rows of each part, sorted.
 
     Only rows below a query's limit count; places left over keep what they held. An empty `alive` means all.
@@ -83,7 +81,7 @@ def scan_nearest(
 
 @njit(**_OPTIONS)  # type: ignore[untyped-decorator]
 def _block_minima(query: Any, planes: Any, sums: Any, smallest: Any) -> None:
-    """Find the smallest distance of each block of a tile; a short tile's tail repeats older codes, which is harmless."""
+    """Find the smallest distance of each block of a tile; a short tile's tail holds older codes, which is harmless."""
     blocks = planes.reshape(len(planes), -1, _BLOCK)
     last = len(planes) - 1
     first_word, last_word = query[0], query[last]

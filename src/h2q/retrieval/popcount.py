@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 __all__ = ["as_words", "popcount"]
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def popcount(typing_context: Any, word: Any) -> Any:
+def _popcount(typing_context: Any, word: Any) -> Any:
     """Count the bits set in a uint64; LLVM turns loops over it into vector instructions."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -20,6 +19,9 @@ def popcount(typing_context: Any, word: Any) -> Any:
         return builder.call(function, arguments)
 
     return numba.types.int64(numba.types.uint64), generate
+
+
+popcount: Any = intrinsic(_popcount)
 
 
 def as_words(codes: NDArray[np.uint8]) -> NDArray[np.uint64]:
