@@ -177,7 +177,7 @@ class NearestScan:
         positions = np.full((n, parts, k), -1, np.int64)
         found = np.full((n, parts, k), np.iinfo(np.int32).max, np.int32)
         kernels.scan_nearest(self._queries, words, alive, self._limits, group, positions, found)
-        return positions.reshape(n, -1), found.reshape(n, -1)
+        return positions.reshape(n, parts * k), found.reshape(n, parts * k)
 
     def _merge(self, ids: NDArray[np.int64], found: NDArray[np.int32]) -> None:
         """Keep the k nearest of what is held and what was found."""

@@ -117,7 +117,7 @@ class BinaryIndex:
         Parameters
         ----------
         items : array-like
-            Codes, uint8 of shape (n, ceil(n_bits / 8)), or embeddings, floats of shape (n, d), which the quantizer encodes.
+            Codes, uint8 of shape (n, ceil(n_bits / 8)), or embeddings, floats of shape (n, d).
         ids : array-like of int, shape (n,), optional
             From 0 to 2**63 - 1, each new. Default: on from the highest so far.
 
@@ -166,9 +166,7 @@ class BinaryIndex:
         Raises
         ------
         TypeError, ValueError
-            If they are no ids, or given twice.
-        KeyError
-            If there is no such item.
+            If they are no ids, given twice, or there is no such item.
         """
         wanted = as_ids(ids)
         rows = [segment.find(wanted) for segment in self._state.segments]
@@ -176,7 +174,7 @@ class BinaryIndex:
         for found in rows:
             known |= found >= 0
         if not known.all():
-            raise KeyError(
+            raise ValueError(
                 f"{np.count_nonzero(~known)} of {len(wanted)} ids are not in the index (first: {wanted[~known][0]}); "
                 "nothing was removed"
             )
@@ -191,8 +189,8 @@ class BinaryIndex:
 
         Raises
         ------
-        KeyError
-            If there is no such item.
+        TypeError, ValueError
+            If they are no ids, given twice, or there is no such item.
         """
         wanted = as_ids(ids)
         result = np.empty((len(wanted), -(-self.n_bits // 8)), np.uint8)
@@ -234,9 +232,8 @@ class BinaryIndex:
             raise ValueError(f"k must be at most the number of items, {len(self)}; got {k}")
         codes, embeddings = self._codes_and_embeddings(queries, "queries")
         if embeddings is None and (scoring == "asymmetric" or rerank is not None):
-            raise TypeError(
-                f"{'re-ranking' if rerank is not None else 'asymmetric scoring'} needs queries as embeddings"
-            )
+            what = "asymmetric scoring" if rerank is None else "re-ranking"
+            raise TypeError(f"{what} needs queries as embeddings, not codes")
         candidates = k
         if rerank is not None:
             if not self._state.options["keep_embeddings"]:
@@ -244,12 +241,15 @@ class BinaryIndex:
             candidates = min(check_integer(rerank, "rerank", low=k), len(self))
         parts = []
         for start in range(0, len(codes), _QUERIES):
-            some = slice(start, start + _QUERIES)
-            if scoring == "hamming":
-                found = self._nearest(codes[some], candidates)
+            some_codes = codes[start : start + _QUERIES]
+            some_embeddings = None if embeddings is None else embeddings[start : start + _QUERIES]
+            if scoring == "asymmetric":
+                found = self._nearest_asymmetric(self.quantizer.transform(some_embeddings), candidates)
             else:
-                found = self._nearest_asymmetric(self.quantizer.transform(embeddings[some]), candidates)
-            parts.append(found if rerank is None else self._rerank(embeddings[some], found.ids, k))
+                found = self._nearest(some_codes, candidates)
+            if rerank is not None and some_embeddings is not None:
+                found = self._rerank(some_embeddings, found.ids, k)
+            parts.append(found)
         if not parts:
             return Neighbors(np.zeros((0, k), np.int64), np.zeros((0, k), np.int32))
         return Neighbors(np.concatenate([p.ids for p in parts]), np.concatenate([p.distances for p in parts]))
@@ -331,8 +331,8 @@ class BinaryIndex:
             return as_codes(items, self.n_bits, name), None
         if self.quantizer is None:
             raise TypeError(
-                f"{name} must be packed codes of dtype uint8, since this index has no quantizer; got {describe(items)}: "
-                "use pack_bits, or BinaryIndex(quantizer=...)"
+                f"{name} must be packed codes (uint8), since this index has no quantizer; got {describe(items)}: use "
+                "pack_bits, or BinaryIndex(quantizer=...)"
             )
         embeddings = as_embeddings(items, name, n_features=self.quantizer.n_features_in_)
         return self.quantizer.encode(embeddings), embeddings
@@ -373,9 +373,8 @@ class BinaryIndex:
             result[here] = getattr(segment, what)[rows[here]]
             found |= here
         if not found.all():
-            raise KeyError(
-                f"{np.count_nonzero(~found)} of {len(ids)} ids are not in the index (first: {ids[~found][0]})"
-            )
+            missing = ids[~found]
+            raise ValueError(f"{len(missing)} of {len(ids)} ids are not in the index (first: {missing[0]})")
 
 
 def _sorted(ids: NDArray[np.int64], distances: NDArray[np.float32], k: int) -> Neighbors:

@@ -30,7 +30,7 @@ from h2q.storage import FORMAT_VERSION, read_json, read_tensors, write_json, wri
 __all__ = ["IndexState", "read_folder", "write_folder"]
 
 _MANIFEST, _LOCK, _KIND = "manifest.json", ".lock", "BinaryIndex"
-_PREFIXES = ("segment-", "removed-", "quantizer-")
+_PARTS = ("segment-", "removed-", "quantizer-", f"{_MANIFEST}.")
 
 
 @dataclass(frozen=True)
@@ -180,7 +180,7 @@ def _is_ours(folder: Path) -> bool:
 
 
 def _is_a_part(name: str) -> bool:
-    return name == _LOCK or name.startswith((*_PREFIXES, *(f".{prefix}" for prefix in _PREFIXES), f".{_MANIFEST}."))
+    return name == _LOCK or name.removeprefix(".").startswith(_PARTS)
 
 
 def _new_name(part: str) -> str:
