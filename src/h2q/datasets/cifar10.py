@@ -37,7 +37,7 @@ def load_parquet(files: Sequence[Path]) -> tuple[EncodedImages, NDArray[np.int64
         try:
             table = pq.read_table(file, columns=["img", "label"])
             column = pa.chunked_array(table["img"]).combine_chunks().field("bytes")
-        except (pa.ArrowInvalid, pa.ArrowKeyError, KeyError, OSError) as error:
+        except (pa.ArrowException, AttributeError, KeyError, OSError) as error:
             if isinstance(error, FileNotFoundError):
                 raise
             raise FileFormatError(

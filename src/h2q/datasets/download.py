@@ -12,7 +12,7 @@ from h2q.progress import progress_bar
 __all__ = ["fetch_archive"]
 
 _ATTEMPTS = 5
-_BLOCK = 1 << 20
+_BLOCK = 1 << 16
 _TIMEOUT_SECONDS = 60
 
 

@@ -30,6 +30,8 @@ def _cut(positions: NDArray[np.int64], sizes: Mapping[str, int]) -> Folds:
 
 def _fit_sizes(sizes: Mapping[str, float], n: int) -> dict[str, int]:
     """Turn counts (int) and shares (float) into counts; each fold, the database too, gets at least one where it can."""
+    if set(sizes) != set(FOLDS[:3]):
+        raise ValueError(f"fold_sizes must have train, query, validation; got {', '.join(sizes) or 'nothing'}")
     counts = {
         fold: max(1, round(size * n)) if isinstance(size, float) and size else int(size) for fold, size in sizes.items()
     }

@@ -43,7 +43,7 @@ def extract_features(
     image_size: int | None = None,
     positions: NDArray[np.int64] | None = None,
     cache_key: str | None = None,
-    batch_size: int = 8,
+    batch_size: int = 16,
     progress: bool = True,
 ) -> NDArray[np.float32]:
     """Compute the features of images with a frozen backbone, or read them from the cache.
@@ -62,8 +62,8 @@ def extract_features(
         What tells this data set from others in the cache; the fingerprint of an `ImageDataset` by default. Without one
         nothing is kept.
     batch_size : int
-        Images a forward pass. Small batches are faster on a processor: their activations stay in its cache, and the
-        allocator recycles blocks below 32 MB instead of asking the system for new pages.
+        Images a forward pass, each on one thread. Small batches are faster on a processor: their activations stay near
+        its cache, and blocks below 32 MB are recycled instead of asked from the system anew.
     progress : bool
         Whether to show a bar on a terminal.
 
