@@ -32,6 +32,8 @@ class TrainingSettings:
         Items in a batch, over all processes together.
     epochs : int
         At most so many.
+    min_steps : int
+        Few items make few steps an epoch: batches are made smaller and epochs more until there are so many steps.
     patience : int or None
         Stop after so many epochs in which the validation score did not rise by `min_delta`; None: never.
     min_delta : float
@@ -52,6 +54,7 @@ class TrainingSettings:
     schedule: Literal["constant", "cosine"] = "cosine"
     batch_size: int = 256
     epochs: int = 30
+    min_steps: int = 500
     patience: int | None = None
     min_delta: float = 0.0
     hidden: tuple[int, ...] = (512,)
@@ -66,6 +69,7 @@ class TrainingSettings:
             raise ValueError(f'schedule must be "constant" or "cosine"; got {self.schedule!r}')
         check_integer(self.batch_size, "batch_size", low=2)
         check_integer(self.epochs, "epochs", low=1)
+        check_integer(self.min_steps, "min_steps", low=0)
         if self.patience is not None:
             check_integer(self.patience, "patience", low=1)
         for name in ("learning_rate", "hash_learning_rate", "loss_learning_rate"):
@@ -77,6 +81,18 @@ class TrainingSettings:
         for name in ("weight_decay", "input_noise"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} must not be negative; got {getattr(self, name)}")
+
+    def for_items(self, n_items: int) -> "TrainingSettings":
+        """Return the settings for so many items: smaller batches and more epochs where `min_steps` asks for them.
+
+        >>> TrainingSettings(batch_size=256, epochs=30, min_steps=500).for_items(500).epochs
+        50
+        """
+        if self.min_steps == 0:
+            return self
+        batch_size = min(self.batch_size, max(n_items // 10, 32))
+        steps = max(n_items // batch_size, 1)
+        return replace(self, batch_size=batch_size, epochs=max(self.epochs, -(-self.min_steps // steps)), min_steps=0)
 
     def head_options(self) -> dict[str, Any]:
         """Return what a `HashHead` is built with."""
@@ -93,6 +109,7 @@ _PAPER = TrainingSettings(
     weight_decay=5e-4,
     schedule="constant",
     epochs=100,
+    min_steps=0,
     patience=20,
     min_delta=0.05,
     hidden=(),
@@ -116,7 +133,7 @@ PAPER: Mapping[str, TrainingSettings] = MappingProxyType(
 HEAD = TrainingSettings()
 
 # For the last blocks of a backbone with a head on them.
-FINE_TUNE = replace(HEAD, learning_rate=1e-4, batch_size=128, epochs=10)
+FINE_TUNE = replace(HEAD, learning_rate=1e-4, batch_size=128, epochs=10, min_steps=0)
 
 PRESETS = ("head", "paper", "fine-tune")
 

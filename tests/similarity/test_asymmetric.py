@@ -1,0 +1,76 @@
+"""ADSH: its turns against naive loops, and what it learns on real images."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+
+from h2q.similarity.asymmetric import AsymmetricTurns, dissimilarity, train_asymmetric_head, update_codes
+from h2q.similarity.presets import HEAD
+from h2q.similarity.validation import cosine_mean_average_precision
+
+
+def _problem() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(0, 2, (30, 4), generator=generator).double()
+    embeddings = torch.randn(30, 6, generator=generator, dtype=torch.float64)
+    codes = torch.where(torch.randn(30, 6, generator=generator) > 0, 1.0, -1.0).double()
+    return labels, embeddings, codes
+
+
+def _naive(codes: torch.Tensor, embeddings: torch.Tensor, labels: torch.Tensor, gamma: float) -> float:
+    n, k = embeddings.shape
+    similar = [[bool((labels[i] * labels[j]).sum() > 0) for j in range(n)] for i in range(n)]
+    count = sum(map(sum, similar))
+    total = 0.0
+    for i in range(n):
+        for j in range(n):
+            target = k * (1.0 if similar[i][j] else -count / (n * n - count))
+            total += (float(embeddings[i] @ codes[j]) - target) ** 2
+        total += gamma * float((codes[i] - embeddings[i]).square().sum())
+    return total
+
+
+def test_the_loss_is_the_naive_loops() -> None:
+    labels, embeddings, codes = _problem()
+    turns = AsymmetricTurns(labels, 6, gamma=3.0).double()
+    turns.codes = codes
+    value = turns(embeddings, torch.arange(30)).item()
+    assert value == pytest.approx(_naive(codes, embeddings, labels, 3.0) / 900, rel=1e-6)
+
+
+def test_each_bit_of_the_update_is_the_best_one() -> None:
+    labels, embeddings, codes = _problem()
+    dissimilar = dissimilarity(labels)
+    updated = update_codes(codes, embeddings, labels, gamma=3.0, dissimilar=dissimilar)
+    assert _naive(updated, embeddings, labels, 3.0) < _naive(codes, embeddings, labels, 3.0)
+    again = updated
+    for _ in range(20):
+        again = update_codes(again, embeddings, labels, gamma=3.0, dissimilar=dissimilar)
+    best = _naive(again, embeddings, labels, 3.0)
+    for row, bit in ((0, 0), (7, 3), (29, 5), (13, 1)):
+        flipped = again.clone()
+        flipped[row, bit] *= -1
+        assert _naive(flipped, embeddings, labels, 3.0) >= best
+
+
+def test_gradients_are_right() -> None:
+    labels, embeddings, codes = _problem()
+    turns = AsymmetricTurns(labels, 6, gamma=3.0).double()
+    turns.codes = codes
+    positions = torch.tensor([3, 8, 21])
+    assert torch.autograd.gradcheck(lambda rows: turns(rows, positions), embeddings[positions].requires_grad_())
+
+
+def test_it_learns_real_images() -> None:
+    data = load_digits()
+    features, labels = data.data.astype(np.float32) + 0.01, data.target
+    from dataclasses import replace
+
+    trained = train_asymmetric_head(
+        features[:600], labels[:600], n_bits=16, validation=(features[600:900], labels[600:900]),
+        settings=replace(HEAD, hidden=(64,), epochs=30, batch_size=60, min_steps=0),
+    )  # fmt: skip
+    raw = cosine_mean_average_precision(features[600:900], features[600:900], labels[600:900], labels[600:900])
+    assert trained.validation_map is not None
+    assert trained.validation_map > raw + 0.05

@@ -1,0 +1,306 @@
+"""The training loop: what it learns, keeps, resumes and refuses."""
+
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from h2q.similarity.frozen import train_head
+from h2q.similarity.presets import HEAD, PAPER, TrainingSettings, settings_for
+from h2q.similarity.training import Hardware, LossDivergedError, read_checkpoint
+from h2q.similarity.validation import Validation, cosine_mean_average_precision
+
+SMALL = replace(HEAD, hidden=(16,), epochs=4, batch_size=30, min_steps=0)
+Labelled = tuple[NDArray[np.float32], NDArray[np.int64]]
+
+
+@pytest.fixture(scope="module")
+def digits() -> tuple[Labelled, Labelled]:
+    """Real images small enough to be their own features: 600 to train on, 300 held out."""
+    from sklearn.datasets import load_digits
+
+    data = load_digits()
+    images, labels = data.data.astype(np.float32) + 0.01, data.target.astype(np.int64)
+    return (images[:600], labels[:600]), (images[600:900], labels[600:900])
+
+
+def _weights(head: nn.Module) -> dict[str, torch.Tensor]:
+    return {key: value.clone() for key, value in head.state_dict().items()}
+
+
+def _assert_same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
+    assert one.keys() == other.keys()
+    for key in one:
+        assert torch.equal(one[key], other[key]), key
+
+
+def test_a_trained_head_ranks_better_than_its_features(digits: tuple[Labelled, Labelled]) -> None:
+    (features, labels), held_out = digits
+    settings = replace(SMALL, hidden=(64,), epochs=30)
+    trained = train_head(features, labels, loss="CosineEmbedding", n_bits=16, validation=held_out, settings=settings)
+    raw = cosine_mean_average_precision(held_out[0], held_out[0], held_out[1], held_out[1])
+    assert trained.validation_map is not None
+    assert trained.validation_map > raw + 0.05
+    embeddings = trained.embed(held_out[0])
+    assert embeddings.dtype == np.float32
+    again = cosine_mean_average_precision(embeddings, embeddings, held_out[1], held_out[1])
+    assert again == pytest.approx(trained.validation_map, abs=1e-6)
+    assert [record["epoch"] for record in trained.history] == list(range(30))
+    assert max(record["validation_map"] for record in trained.history) == trained.validation_map
+
+
+def test_one_seed_gives_one_set_of_weights_and_leaves_global_random_numbers_alone(
+    digits: tuple[Labelled, Labelled],
+) -> None:
+    (features, labels), _ = digits
+    torch.manual_seed(5)
+    before, numpy_before = torch.get_rng_state(), np.random.get_state()[1].copy()
+    runs = []
+    for seed, disturb in ((0, 1), (0, 2), (1, 2)):
+        torch.manual_seed(disturb)
+        runs.append(_weights(train_head(features, labels, loss="HyP2", n_bits=8, settings=SMALL, seed=seed).head))
+    _assert_same(runs[0], runs[1])
+    assert not torch.equal(runs[0]["hash_layer.weight"], runs[2]["hash_layer.weight"])
+    torch.manual_seed(5)
+    train_head(features, labels, loss="DPSH", n_bits=8, settings=SMALL)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert (np.random.get_state()[1] == numpy_before).all()
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_the_kept_weights_are_the_best_epochs_and_patience_stops(digits: tuple[Labelled, Labelled]) -> None:
+    (features, labels), held_out = digits
+    scores = iter([0.1, 0.5, 0.3, 0.2, 0.9])
+    validation = Validation(held_out[0], held_out[1], score=lambda *_: next(scores))
+    trained = train_head(
+        features, labels, loss="DPSH", n_bits=8, validation=validation, settings=replace(SMALL, epochs=5, patience=2)
+    )
+    assert [record["validation_map"] for record in trained.history] == [0.1, 0.5, 0.3, 0.2]
+    assert trained.best_epoch == 1
+    two = train_head(features, labels, loss="DPSH", n_bits=8, settings=replace(SMALL, epochs=2, schedule="constant"))
+    scores = iter([0.1, 0.5, 0.3, 0.2, 0.1])
+    five = train_head(
+        features, labels, loss="DPSH", n_bits=8, validation=validation,
+        settings=replace(SMALL, epochs=5, schedule="constant"),
+    )  # fmt: skip
+    _assert_same(_weights(five.head), _weights(two.head))
+
+
+RESUMABLE = """
+import sys, os, signal
+from dataclasses import replace
+from sklearn.datasets import load_digits
+from h2q.similarity.frozen import train_head
+from h2q.similarity.presets import HEAD
+from h2q.similarity.validation import Validation, cosine_mean_average_precision
+
+data = load_digits()
+features, labels = data.data.astype("float32") + 0.01, data.target.astype("int64")
+epochs = 0
+
+def score(*arguments):
+    global epochs
+    epochs += 1
+    if epochs == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return cosine_mean_average_precision(*arguments)
+
+train_head(
+    features[:600], labels[:600], loss="HyP2", n_bits=8, folder=sys.argv[1], log="csv",
+    validation=Validation(features[600:900], labels[600:900], score=score),
+    settings=replace(HEAD, hidden=(16,), epochs=6, batch_size=50, min_steps=0),
+)
+"""
+
+
+def test_a_killed_run_resumes_to_the_weights_of_an_uninterrupted_one(
+    digits: tuple[Labelled, Labelled], tmp_path: Path
+) -> None:
+    (features, labels), held_out = digits
+    folder, settings = tmp_path / "killed", replace(HEAD, hidden=(16,), epochs=6, batch_size=50, min_steps=0)
+    killed = subprocess.run([sys.executable, "-c", RESUMABLE, folder], capture_output=True, timeout=240)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert killed.stderr == b""
+    assert len(read_checkpoint(folder / "last.ckpt")["h2q_history"]) == 2
+    resumed, whole = (
+        train_head(
+            features, labels, loss="HyP2", n_bits=8, validation=held_out, settings=settings, folder=where, resume=True,
+            log="csv",
+        )
+        for where in (folder, tmp_path / "whole")
+    )  # fmt: skip
+    assert resumed.history == whole.history
+    assert len(whole.history) == 6
+    _assert_same(_weights(resumed.head), _weights(whole.head))
+    assert len(list((folder / "logs").rglob("metrics.csv"))) == 2, "one log before the kill, one after"
+
+
+def test_two_runs_are_not_mixed(digits: tuple[Labelled, Labelled], tmp_path: Path) -> None:
+    (features, labels), _ = digits
+    settings = replace(SMALL, epochs=1)
+    first = train_head(features, labels, loss="DPSH", n_bits=8, settings=settings, folder=tmp_path)
+    with pytest.raises(ValueError, match="pass resume=True"):
+        train_head(features, labels, loss="DPSH", n_bits=8, settings=settings, folder=tmp_path)
+    with pytest.raises(ValueError, match="another loss and n_bits"):
+        train_head(features, labels, loss="DCH", n_bits=16, settings=settings, folder=tmp_path, resume=True)
+    with pytest.raises(ValueError, match="another data"):
+        train_head(features[1:], labels[1:], loss="DPSH", n_bits=8, settings=settings, folder=tmp_path, resume=True)
+    again = train_head(features, labels, loss="DPSH", n_bits=8, settings=settings, folder=tmp_path, resume=True)
+    _assert_same(_weights(again.head), _weights(first.head))
+
+
+def test_a_truncated_checkpoint_is_named(digits: tuple[Labelled, Labelled], tmp_path: Path) -> None:
+    (features, labels), _ = digits
+    train_head(features, labels, loss="DPSH", n_bits=8, settings=replace(SMALL, epochs=1), folder=tmp_path)
+    last = tmp_path / "last.ckpt"
+    last.write_bytes(last.read_bytes()[:500])
+    with pytest.raises(ValueError, match=r"last\.ckpt is not a checkpoint that reads"):
+        train_head(
+            features, labels, loss="DPSH", n_bits=8, settings=replace(SMALL, epochs=1), folder=tmp_path, resume=True
+        )
+
+
+class BreaksAtStep(nn.Module):
+    """A loss that becomes NaN after some steps."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__()
+        self.left = step
+
+    def forward(self, embeddings: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        self.left -= 1
+        return embeddings.square().mean() * (float("nan") if self.left < 0 else 1.0)
+
+
+def test_a_nan_stops_with_the_step_and_keeps_the_last_good_epoch(
+    digits: tuple[Labelled, Labelled], tmp_path: Path
+) -> None:
+    (features, labels), _ = digits
+    with pytest.raises(LossDivergedError, match=r"loss BreaksAtStep became nan at step 25 \(epoch 1\).*last\.ckpt"):
+        train_head(features, labels, loss=BreaksAtStep(25), n_bits=8, settings=SMALL, folder=tmp_path)
+    assert len(read_checkpoint(tmp_path / "last.ckpt")["h2q_history"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x, y: (x, y * 0), "one class only"),
+        (lambda x, y: (x[:5], np.array([0, 1, 2, 3, 9])), "name 10 classes .* only 5 items"),
+        (lambda x, y: (x, y[:-1]), "labels must have 600 rows"),
+        (lambda x, y: (x, y[:, None, None]), "class ids .* or multi-hot"),
+        (lambda x, y: (np.where(np.arange(600)[:, None] == 3, np.nan, x), y), "NaN in 1 of 600"),
+        (lambda x, y: (x[0], y), "2-D"),
+    ],
+)
+def test_what_cannot_be_learnt_from_is_refused(digits: tuple[Labelled, Labelled], change, message: str) -> None:
+    features, labels = change(*digits[0])
+    with pytest.raises(ValueError, match=message):
+        train_head(features, labels, loss="DPSH", n_bits=8, settings=SMALL)
+
+
+def test_multi_hot_labels_views_and_penalties_train(digits: tuple[Labelled, Labelled]) -> None:
+    (features, labels), held_out = digits
+    views = np.stack([features, features.reshape(-1, 8, 8)[:, :, ::-1].reshape(-1, 64)])
+    plain, pushed = (
+        train_head(
+            views, np.eye(10, dtype=bool)[labels], loss="DPSH", n_bits=8, penalty_weight=weight,
+            settings=replace(SMALL, epochs=40),
+            penalty=lambda embeddings: (embeddings - embeddings.sign()).square().mean(),
+            validation=(held_out[0], np.eye(10, dtype=bool)[held_out[1]]),
+        ).embed(held_out[0])
+        for weight in (0.0, 10.0)
+    )  # fmt: skip
+    assert np.square(pushed - np.sign(pushed)).mean() < 0.7 * np.square(plain - np.sign(plain)).mean()
+
+
+def test_mixed_precision_learns_the_same_thing(digits: tuple[Labelled, Labelled]) -> None:
+    (features, labels), held_out = digits
+    full, mixed = (
+        train_head(
+            features, labels, loss="DPSH", n_bits=8, settings=SMALL, validation=held_out,
+            hardware=Hardware("cpu", precision=precision),
+        )
+        for precision in ("32-true", "bf16-mixed")
+    )  # fmt: skip
+    assert mixed.head.hash_layer.weight.dtype == torch.float32
+    assert not torch.equal(mixed.head.hash_layer.weight, full.head.hash_layer.weight)
+    assert mixed.validation_map == pytest.approx(full.validation_map, abs=0.05)
+
+
+TOGETHER = """
+import sys, numpy as np
+from dataclasses import replace
+from sklearn.datasets import load_digits
+from h2q.similarity.frozen import train_head
+from h2q.similarity.presets import HEAD
+from h2q.similarity.training import Hardware
+
+if __name__ == "__main__":
+    data = load_digits()
+    trained = train_head(
+        data.data[:600].astype("float32") + 0.01, data.target[:600], loss="HyP2", n_bits=8,
+        settings=replace(
+            HEAD, hidden=(16,), epochs=2, batch_size=50, min_steps=0, dropout=0.0, input_dropout=0.0, input_noise=0.0
+        ),
+        hardware=Hardware("cpu", devices=2, threads=1),
+    )
+    np.savez(sys.argv[1], **{key: value.numpy() for key, value in trained.head.state_dict().items()})
+"""
+
+
+def test_two_processes_train_as_one(digits: tuple[Labelled, Labelled], tmp_path: Path) -> None:
+    script = tmp_path / "together.py"
+    script.write_text(TOGETHER)
+    done = subprocess.run([sys.executable, script, tmp_path / "two.npz"], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    settings = replace(
+        HEAD, hidden=(16,), epochs=2, batch_size=50, min_steps=0, dropout=0.0, input_dropout=0.0, input_noise=0.0
+    )
+    one = _weights(train_head(*digits[0], loss="HyP2", n_bits=8, settings=settings).head)
+    with np.load(tmp_path / "two.npz") as two:
+        for key, expected in one.items():
+            np.testing.assert_allclose(two[key], expected.numpy(), rtol=5e-3, atol=2e-5, err_msg=key)
+
+
+def test_presets_are_the_papers() -> None:
+    assert settings_for("CosineEmbedding", "paper").optimizer == "adam"
+    assert {name: settings.batch_size for name, settings in PAPER.items()} == {
+        "CosineEmbedding": 128, "DCH": 256, "DHN": 64, "DPSH": 128, "HashNet": 256, "HyP2": 100, "WGLHH": 64,
+    }  # fmt: skip
+    assert all(settings.hash_learning_rate == 10 * settings.learning_rate == 1e-4 for settings in PAPER.values())
+    with pytest.raises(ValueError, match="the paper trains no OrthoHash"):
+        settings_for("OrthoHash", "paper")
+    with pytest.raises(ValueError, match="preset must be one of"):
+        settings_for("DCH", "best")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("optimizer", "lion"), ("schedule", "step"), ("epochs", 0), ("batch_size", 1), ("learning_rate", 0.0),
+     ("dropout", 1.0), ("weight_decay", -1.0), ("patience", 0)],
+)  # fmt: skip
+def test_settings_are_checked(field: str, value: object) -> None:
+    with pytest.raises(ValueError, match=field):
+        TrainingSettings(**{field: value})
+
+
+def test_the_default_score_is_a_naive_loops(digits: tuple[Labelled, Labelled]) -> None:
+    features, labels = digits[1][0][:40], digits[1][1][:40]
+    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+    total = 0.0
+    for i in range(40):
+        order = [j for j in np.argsort(-(unit @ unit[i]), kind="stable") if j != i]
+        found = precision = 0.0
+        for rank, j in enumerate(order, 1):
+            if labels[j] == labels[i]:
+                found += 1
+                precision += found / rank
+        total += precision / found if found else 0.0
+    assert cosine_mean_average_precision(features, features, labels, labels) == pytest.approx(total / 40, abs=1e-6)
