@@ -16,7 +16,7 @@ def oracle_distances(queries: np.ndarray, database: np.ndarray) -> np.ndarray:
 
 def oracle_nearest(queries: np.ndarray, database: np.ndarray, ids: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     found = oracle_distances(queries, database)
-    order = np.array([np.lexsort((ids, row))[:k] for row in found]).reshape(len(queries), k)
+    order = np.array([np.lexsort((ids, row))[:k] for row in found], np.int64).reshape(len(queries), k)
     return ids[order], np.take_along_axis(found, order, 1)
 
 

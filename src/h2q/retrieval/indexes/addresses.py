@@ -41,7 +41,7 @@ def open_index(address: str | os.PathLike[str]) -> BinaryIndex:
     """
     text = os.fspath(address)
     # One letter before the colon is a drive, not an engine.
-    scheme = re.match(r"([A-Za-z][A-Za-z0-9+]+):(.*)", text)
+    scheme = re.match(r"([A-Za-z][A-Za-z0-9+-]+):(.*)", text)
     if scheme is None or os.path.exists(text):
         return ENGINES["file"](text)
     engine, where = scheme.groups()

@@ -156,7 +156,7 @@ def write_folder(folder: Path, state: IndexState) -> IndexState:
             quantizer_name = _new_name("quantizer")
             state.quantizer.save(folder / quantizer_name)
         generation = uuid.uuid4().hex
-        manifest = {
+        manifest: dict[str, Any] = {
             "kind": _KIND,
             "format_version": FORMAT_VERSION,
             "h2q_version": __version__,
