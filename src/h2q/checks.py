@@ -73,7 +73,12 @@ def _as_array(value: Any, name: str) -> NDArray[Any]:
 
 
 def as_embeddings(
-    X: Any, name: str = "X", *, n_features: int | None = None, allow_zero_rows: AllowZeroRows = False
+    X: Any,
+    name: str = "X",
+    *,
+    n_features: int | None = None,
+    allow_zero_rows: AllowZeroRows = False,
+    first_row: int = 0,
 ) -> NDArray[np.float32]:
     """Return embeddings as a C-ordered float32 array of shape (n, d), or say what is wrong with them.
 
@@ -88,6 +93,8 @@ def as_embeddings(
         The width d that is expected.
     allow_zero_rows : bool or "warn"
         Whether a row of zeros, which has no direction, may be there; "warn": it may, with a warning.
+    first_row : int
+        Where `X` is one chunk of many: the number of its first row, from which errors count.
 
     Returns
     -------
@@ -154,12 +161,12 @@ def as_embeddings(
         raise ValueError(f"{name} must hold numbers; got dtype {array.dtype}: convert it with {name}.astype('float32')")
     with np.errstate(over="ignore"):  # what overflows is reported by _check_rows
         embeddings = np.ascontiguousarray(array, dtype=np.float32)
-    _check_rows(embeddings, array, name, allow_zero_rows)
+    _check_rows(embeddings, array, name, allow_zero_rows, first_row)
     return embeddings
 
 
 def _check_rows(
-    embeddings: NDArray[np.float32], original: NDArray[Any], name: str, allow_zero_rows: AllowZeroRows
+    embeddings: NDArray[np.float32], original: NDArray[Any], name: str, allow_zero_rows: AllowZeroRows, first_row: int
 ) -> None:
     """Find rows with NaN, infinity or nothing but zeros; one pass where all is well."""
     squared_norms = np.einsum("ij,ij->i", embeddings, embeddings)
@@ -173,20 +180,21 @@ def _check_rows(
         else:
             what = "NaN" if np.isnan(embeddings[bad]).any() else "infinity (inf)"
         raise ValueError(
-            f"{name} contains {what} in {len(bad)} of {len(embeddings)} rows (first: row {bad[0]}); "
+            f"{name} contains {what} in {len(bad)} of {len(embeddings)} rows (first: row {first_row + bad[0]}); "
             "remove or repair these rows"
         )
     zero = np.flatnonzero(~embeddings.any(axis=1))
     if len(zero) and allow_zero_rows == "warn":
         warnings.warn(
-            f"{name} has {len(zero)} all-zero row(s) (first: row {zero[0]}): often items that failed to embed",
+            f"{name} has {len(zero)} all-zero row(s) (first: row {first_row + zero[0]}): often items that failed to "
+            "embed",
             UserWarning,
             stacklevel=4,
         )
     elif len(zero) and not allow_zero_rows:
         raise ValueError(
-            f"{name} has {len(zero)} all-zero row(s) (first: row {zero[0]}): a zero embedding has no direction and "
-            "no code; remove these rows"
+            f"{name} has {len(zero)} all-zero row(s) (first: row {first_row + zero[0]}): a zero embedding has no "
+            "direction and no code; remove these rows"
         )
 
 

@@ -15,12 +15,21 @@ from numpy.typing import NDArray
 from h2q._version import __version__
 from h2q.errors import FileFormatError
 
-__all__ = ["FORMAT_VERSION", "StoredTensors", "atomic_path", "read_json", "read_tensors", "write_json", "write_tensors"]
+__all__ = [
+    "FORMAT_VERSION",
+    "STORED_DTYPES",
+    "StoredTensors",
+    "atomic_path",
+    "read_json",
+    "read_tensors",
+    "write_json",
+    "write_tensors",
+]
 
 FORMAT_VERSION = 1
 _HEADER_KEY = "h2q"
 _MAX_HEADER_BYTES = 100_000_000
-_DTYPES = {
+STORED_DTYPES = {
     "BOOL": np.bool_, "U8": np.uint8, "I8": np.int8, "U16": np.uint16, "I16": np.int16, "U32": np.uint32,
     "I32": np.int32, "U64": np.uint64, "I64": np.int64, "F16": np.float16, "F32": np.float32, "F64": np.float64,
 }  # fmt: skip
@@ -127,7 +136,11 @@ def read_tensors(path: str | os.PathLike[str], kind: str | None = None, *, mmap:
         raise FileFormatError(f"{path} holds a {header['kind']}, not a {kind}")
     size, tensors = path.stat().st_size, {}
     for name, entry in entries.items():
-        dtype, shape, (begin, end) = np.dtype(_DTYPES[entry["dtype"]]), tuple(entry["shape"]), entry["data_offsets"]
+        dtype, shape, (begin, end) = (
+            np.dtype(STORED_DTYPES[entry["dtype"]]),
+            tuple(entry["shape"]),
+            entry["data_offsets"],
+        )
         if start + end > size:
             raise FileFormatError(f"{path} is truncated: {size} bytes, {start + end} expected; restore it from a copy")
         if end == begin:
@@ -153,7 +166,7 @@ def _read_header(path: Path) -> tuple[dict[str, Any], dict[str, Any], int]:
             version = header["format_version"]
             complete = isinstance(version, int) and {"kind", "metadata"} <= header.keys()
             for entry in entries.values():
-                size = np.dtype(_DTYPES[entry["dtype"]]).itemsize * int(np.prod(entry["shape"], dtype=object))
+                size = np.dtype(STORED_DTYPES[entry["dtype"]]).itemsize * int(np.prod(entry["shape"], dtype=object))
                 begin, end = entry["data_offsets"]
                 complete = complete and end - begin == size and begin >= 0
         except (ValueError, KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:

@@ -1,0 +1,42 @@
+"""The command line: one file a command, thin over the library.
+
+Nothing heavy is imported before a command runs, so that help and completion answer at once.
+"""
+
+import sys
+from typing import Any
+
+__all__ = ["build_app", "main"]
+
+
+def main() -> None:
+    """Run the command line and exit: 0 done, 1 failure, 2 wrong usage, 130 interrupted."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal that knows no ² shows a ?
+    try:
+        build_app()()
+    except KeyboardInterrupt:  # before a command has begun
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+def build_app() -> Any:
+    """Return the typer application; a new command is one line here."""
+    import typer
+
+    from h2q.cli import common
+    from h2q.cli.info import info
+    from h2q.cli.train import train
+
+    app = typer.Typer(
+        cls=common.Commands,
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        help="Embeddings to binary codes with the least loss, and their search.",
+    )
+    app.callback()(common.version)
+    app.command()(info)
+    app.command()(train)
+    return app

@@ -1,0 +1,201 @@
+"""What all commands share: errors and exit codes, options, tables and JSON."""
+
+import json
+import os
+import sys
+import warnings
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import typer.core
+
+__all__ = [
+    "Commands",
+    "JsonOption",
+    "SeedOption",
+    "format_bytes",
+    "format_seconds",
+    "parse_bits",
+    "print_fields",
+    "print_json",
+    "print_table",
+    "refuse_overwriting",
+    "version",
+]
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed; the same seed gives the same result.")]
+_PIPE_WIDTH = 200  # a pipe has no width of its own, and what reads it wants whole lines
+_BROKEN_PIPE = 141  # what a shell sees of a program that ended because nobody read on
+
+
+class Commands(typer.core.TyperGroup):
+    """The commands: what a person did not get right ends in one line on standard error, never in a stack trace."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command; turn warnings into lines, and exceptions into a line and an exit code."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("default", UserWarning)
+            warnings.showwarning = _show_warning
+            try:
+                result = super().invoke(ctx)
+                sys.stdout.flush()
+                return result
+            except KeyboardInterrupt:
+                print("interrupted", file=sys.stderr)
+                raise typer.Exit(130) from None
+            except BrokenPipeError:
+                # Python flushes once more at exit; there is nobody to read that either.
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                raise typer.Exit(_BROKEN_PIPE) from None
+            except Exception as error:
+                if hasattr(error, "exit_code") or isinstance(error, typer.Abort) or os.environ.get("H2Q_DEBUG"):
+                    raise
+                print(f"error: {_explain(error)}", file=sys.stderr)
+                raise typer.Exit(1) from None
+
+
+def _explain(error: Exception) -> str:
+    """Say what went wrong; an exception that h2q does not raise on purpose is named, with how to see more of it."""
+    if isinstance(error, MemoryError):
+        return f"not enough memory: {error}" if str(error) else "not enough memory"
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    if isinstance(error, (ValueError, TypeError, OSError, ImportError)) and str(error):
+        return str(error)
+    return f"unexpected {type(error).__name__}: {error} (H2Q_DEBUG=1 shows where; please report it)"
+
+
+def _show_warning(message: Warning | str, *args: Any, **kwargs: Any) -> None:
+    print(f"warning: {message}", file=sys.stderr)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from h2q import __version__
+
+        print(f"h2q {__version__}")
+        raise typer.Exit
+
+
+def version(
+    show: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Turn embeddings into binary codes with the least loss, and search them."""
+
+
+def parse_bits(text: str, option: str = "--bits") -> list[int]:
+    """Return code lengths given as ``16,32,64``.
+
+    Raises
+    ------
+    typer.BadParameter
+        If one is no whole number from 1 to 65,536; names the option.
+
+    Examples
+    --------
+    >>> parse_bits("64,16,64")
+    [16, 64]
+    """
+    from h2q.checks import MAX_BITS
+
+    lengths = set()
+    for part in text.split(","):
+        if not part.strip().isdecimal() or not 1 <= int(part) <= MAX_BITS:
+            raise typer.BadParameter(
+                f"expected code lengths from 1 to {MAX_BITS} with commas between, such as 16,32,64; got {text!r}",
+                param_hint=option,
+            )
+        lengths.add(int(part))
+    return sorted(lengths)
+
+
+def refuse_overwriting(output: Path, *inputs: Path | None) -> None:
+    """Refuse an output that is one of the inputs; anything else that stands there is replaced, atomically.
+
+    Raises
+    ------
+    typer.BadParameter
+        If it is.
+    """
+    for given in inputs:
+        if given is not None and given.exists() and output.exists() and given.samefile(output):
+            raise typer.BadParameter(f"{output} is also an input; give another name", param_hint="--output")
+
+
+def print_json(document: Any) -> None:
+    """Print one JSON document, numpy's numbers and arrays included."""
+    print(json.dumps(document, default=_to_json, ensure_ascii=False, allow_nan=False))
+
+
+def _to_json(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} has no form in JSON")
+
+
+def print_fields(fields: Iterable[tuple[str, Any]]) -> None:
+    """Print names and values in two columns.
+
+    >>> print_fields([("bits", 64), ("method", "itq")])
+    bits    64
+    method  itq
+    """
+    pairs = list(fields)
+    width = max((len(name) for name, _ in pairs), default=0)
+    for name, value in pairs:
+        print(f"{name:<{width}}  {value}")
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str | None = None) -> None:
+    """Print a table for people: the first column to the left, numbers to the right; whole lines in a pipe.
+
+    >>> print_table(["quantizer", "error"], [["sign", 0.4], ["itq", 0.1]])
+    <BLANKLINE>
+     quantizer   error
+    ───────────────────
+     sign          0.4
+     itq           0.1
+    <BLANKLINE>
+    """
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold")
+    cells = [["" if cell is None else str(cell) for cell in row] for row in rows]
+    for number, column in enumerate(columns):
+        text = number == 0
+        table.add_column(column, justify="left" if text else "right", no_wrap=not text)
+    for row in cells:
+        table.add_row(*row)
+    terminal = sys.stdout.isatty()
+    Console(width=None if terminal else _PIPE_WIDTH, highlight=False).print(table)
+
+
+def format_seconds(seconds: float) -> str:
+    """Return a duration as people read it.
+
+    >>> format_seconds(0.0123), format_seconds(4.21), format_seconds(75.2)
+    ('0.01 s', '4.2 s', '75 s')
+    """
+    return f"{seconds:.2f} s" if seconds < 1 else f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+
+
+def format_bytes(n_bytes: float) -> str:
+    """Return a size as people read it.
+
+    >>> format_bytes(512), format_bytes(80_000), format_bytes(3_200_000_000)
+    ('512 B', '80.0 kB', '3.2 GB')
+    """
+    for unit in ("B", "kB", "MB", "GB"):
+        if n_bytes < 1000:
+            return f"{n_bytes:.0f} B" if unit == "B" else f"{n_bytes:.1f} {unit}"
+        n_bytes /= 1000
+    return f"{n_bytes:.1f} TB"
