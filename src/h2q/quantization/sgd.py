@@ -75,16 +75,16 @@ class LearnedRotation:
 
 
 def annealed(n: int, k: int, *, polish: bool) -> Schedule:
-    """Return the default schedule for n rows of k dimensions.
+    """Return the default schedule for n rows of k dimensions: 600 steps, whatever n is.
 
-    What matters is the rate over the batch size, which sets the noise at the start (1 / 64 was best on every data set
-    tried), and the way that can be gone, steps times rate over k. Small batches get there in the fewest operations
-    while k is small; where k is large, batches grow to spread the cost of forming U (of order k^3). Few dimensions have
-    few good optima that are far apart, and starts are cheap: there are several.
+    Two things matter: the rate over the batch size, which sets the noise at the start and is best near 1 / 64, less for
+    large k; and how far 600 such steps go, their rate over k. So batches grow with k, which also spreads the cost of
+    forming U (of order k^3) over more rows. Few dimensions have few good optima, far apart: there are several starts.
     """
-    batch_size = min(max(16, k // 2) if k <= 128 else 4 * k, n)
-    starts = max(1, min(8, 256 // k))
-    return Schedule(30, 20, batch_size, batch_size / 64, True, starts, 20 if polish else 0)
+    batch_size = min(n, max(16, min(k * k // 128, 4 * k)))
+    rate = batch_size / max(64.0, 8.0 * k**0.5)
+    polish_iterations = 0 if not polish else 20 if n <= 20_000 else 5
+    return Schedule(30, 20, batch_size, rate, True, min(k, 4) if k <= 32 else 1, polish_iterations)
 
 
 def constant(n: int, k: int, *, polish: bool) -> Schedule:
