@@ -25,8 +25,12 @@ def build_app() -> Any:
     """Return the typer application; a new command is one line here."""
     import typer
 
-    from h2q.cli import common
+    from h2q.cli import common, index
+    from h2q.cli.compare import compare
+    from h2q.cli.encode import encode
+    from h2q.cli.fit import fit
     from h2q.cli.info import info
+    from h2q.cli.search import search
     from h2q.cli.train import train
 
     app = typer.Typer(
@@ -37,6 +41,12 @@ def build_app() -> Any:
         help="Embeddings to binary codes with the least loss, and their search.",
     )
     app.callback()(common.version)
-    app.command()(info)
-    app.command()(train)
+    for command in (fit, encode):
+        app.command()(command)
+    changes = typer.Typer(no_args_is_help=True, help="Make an index of codes, and change it.")
+    for command in (index.build, index.append, index.remove, index.compact):
+        changes.command()(command)
+    app.add_typer(changes, name="index")
+    for command in (search, compare, info, train):
+        app.command()(command)
     return app

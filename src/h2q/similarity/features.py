@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from h2q.checks import check_integer
 from h2q.datasets.locations import cache_folder
 from h2q.errors import require
+from h2q.io import write_npy
 from h2q.progress import progress_bar
 from h2q.similarity.backbones import Backbone, load_backbone
 from h2q.storage import atomic_path
@@ -97,6 +98,9 @@ def extract_features(
     wanted = everything if positions is None else np.asarray(positions, dtype=np.int64)
     if len(images) == 0 or len(wanted) == 0:
         raise ValueError("images is empty; pass at least one image")
+    if wanted.min() < 0 or wanted.max() >= len(images):
+        out = wanted[(wanted < 0) | (wanted >= len(images))][0]
+        raise ValueError(f"positions must be from 0 to {len(images) - 1}; got {out}")
 
     path = None
     if cache_key is not None:
@@ -115,8 +119,9 @@ def extract_features(
     if path is None:
         return np.concatenate(list(chunks))
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as temporary:
-        _write_npy(temporary, chunks, (len(wanted), backbone.n_features))
+    with write_npy(path, (len(wanted), backbone.n_features), np.float32) as write:
+        for chunk in chunks:
+            write(chunk)
     shutil.rmtree(_parts(path), ignore_errors=True)
     return np.asarray(np.load(path, mmap_mode="c"))
 
@@ -203,13 +208,3 @@ def _forward_pool(
     finally:
         pool.shutdown(cancel_futures=True)
         torch.set_num_threads(n_threads)
-
-
-def _write_npy(path: Path, chunks: Iterator[NDArray[np.float32]], shape: tuple[int, int]) -> None:
-    """Write chunks of rows to one .npy file without holding them all in memory."""
-    file = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
-    start = 0
-    for chunk in chunks:
-        file[start : start + len(chunk)] = chunk
-        start += len(chunk)
-    file.flush()
