@@ -53,8 +53,8 @@ class TrainingSettings:
     weight_decay: float = 1e-2
     schedule: Literal["constant", "cosine"] = "cosine"
     batch_size: int = 256
-    epochs: int = 30
-    min_steps: int = 500
+    epochs: int = 25
+    min_steps: int = 400
     patience: int | None = None
     min_delta: float = 0.0
     hidden: tuple[int, ...] = (512,)
@@ -85,8 +85,8 @@ class TrainingSettings:
     def for_items(self, n_items: int) -> "TrainingSettings":
         """Return the settings for so many items: smaller batches and more epochs where `min_steps` asks for them.
 
-        >>> TrainingSettings(batch_size=256, epochs=30, min_steps=500).for_items(500).epochs
-        50
+        >>> TrainingSettings(batch_size=256, epochs=25, min_steps=400).for_items(500).epochs
+        40
         """
         if self.min_steps == 0:
             return self

@@ -1,0 +1,16 @@
+from .asymmetric import train_asymmetric_head as train_asymmetric_head
+from .backbones import BACKBONES as BACKBONES
+from .backbones import Backbone as Backbone
+from .backbones import load_backbone as load_backbone
+from .features import extract_features as extract_features
+from .fine_tuning import TrainedNetwork as TrainedNetwork
+from .fine_tuning import fine_tune as fine_tune
+from .frozen import TrainedHead as TrainedHead
+from .frozen import train_head as train_head
+from .heads import HashHead as HashHead
+from .heads import HashNetwork as HashNetwork
+from .presets import TrainingSettings as TrainingSettings
+from .presets import settings_for as settings_for
+from .training import Hardware as Hardware
+from .training import LossDivergedError as LossDivergedError
+from .validation import Validation as Validation
