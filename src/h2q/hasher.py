@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from h2q.similarity.presets import TrainingSettings
     from h2q.similarity.training import Hardware
 
-__all__ = ["ImageHasher"]
+__all__ = ["ImageHasher", "is_hasher"]
 
 _DESCRIPTION = "hasher.json"
 _BACKBONE, _HEAD, _QUANTIZER = "backbone.safetensors", "head.safetensors", "quantizer.safetensors"
@@ -306,7 +306,7 @@ class ImageHasher:
         """
         self._require_fitted()
         target = Path(folder)
-        if target.exists() and not (target / _DESCRIPTION).exists():
+        if target.exists() and not is_hasher(target):
             raise FileExistsError(f"{target} is there already and holds no hasher; pass another folder")
         target.parent.mkdir(parents=True, exist_ok=True)
         backbone, head = self.backbone_, self.head_
@@ -356,7 +356,7 @@ class ImageHasher:
         source = Path(folder)
         if not source.is_dir():
             raise FileNotFoundError(f"there is no hasher at {source}: no such folder")
-        if not (source / _DESCRIPTION).exists():
+        if not is_hasher(source):
             raise FileFormatError(f"{source} holds no hasher: it has no {_DESCRIPTION}")
         description = read_json(source / _DESCRIPTION)
         if not isinstance(description, dict) or description.get("kind") != "image hasher":
@@ -377,6 +377,15 @@ class ImageHasher:
     def _require_fitted(self) -> None:
         if not hasattr(self, "head_"):
             raise ValueError("this ImageHasher is not fitted; call fit(images, labels), or ImageHasher.load(folder)")
+
+
+def is_hasher(folder: str | os.PathLike[str]) -> bool:
+    """Return whether a folder looks like a hasher that `ImageHasher.save` wrote.
+
+    >>> is_hasher(tempfile.mkdtemp())
+    False
+    """
+    return (Path(folder) / _DESCRIPTION).is_file()
 
 
 def _read_backbone(folder: Path, description: dict[str, Any], module: "nn.Module | None") -> "Backbone":

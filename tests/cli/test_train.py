@@ -4,16 +4,14 @@ import json
 from pathlib import Path
 
 import pytest
-import typer
 from typer.testing import CliRunner
 
 from h2q import ImageHasher
-from h2q.cli.train import train
+from h2q.cli import build_app
 from h2q.datasets import load_dataset
 
-app = typer.Typer()
-app.command()(train)
-QUICK = ["digits", "--image-size", "32", "--bits", "16", "--epochs", "3"]
+app = build_app()
+QUICK = ["train", "digits", "--image-size", "32", "--bits", "16", "--epochs", "3"]
 
 
 def test_training_says_what_it_reached_and_saves(tmp_path: Path) -> None:
@@ -40,8 +38,8 @@ def test_fine_tuning_from_the_command_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (["--preset", "best"], "preset must be one of head, paper, fine-tune"),
-        (["--log", "xml"], "log must be csv or tensorboard"),
+        (["--preset", "best"], "expected one of head, paper, fine-tune"),
+        (["--log", "xml"], "expected csv or tensorboard"),
         (["--loss", "nosuch"], "nosuch"),
         (["--backbone", "nosuch"], "backbone must be"),
     ],
@@ -51,3 +49,11 @@ def test_mistakes_are_named(tmp_path: Path, change: list[str], message: str) -> 
     assert done.exit_code != 0
     assert message in f"{done.output} {done.exception}"
     assert not (tmp_path / "h").exists()
+
+
+def test_what_cannot_be_saved_is_refused_before_training(tmp_path: Path) -> None:
+    missing = CliRunner().invoke(app, [*QUICK, "-o", str(tmp_path / "no" / "h")])
+    assert (missing.exit_code, "does not exist" in missing.output) == (2, True)
+    taken = CliRunner().invoke(app, [*QUICK, "-o", str(tmp_path)])
+    assert (taken.exit_code, "holds no hasher" in taken.output) == (2, True)
+    assert list(tmp_path.iterdir()) == []

@@ -1,12 +1,13 @@
 """``h2q train``: labelled images to a hasher in a folder."""
 
 import dataclasses
-import json
 import time
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from h2q.cli.common import JsonOption, SeedOption, print_json
 
 __all__ = ["train"]
 
@@ -32,27 +33,33 @@ def train(
         typer.Option(help="Settings: head (frozen), fine-tune, or paper (the whole backbone)."),
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Epochs, instead of the preset's.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of folds, weights and order.")] = 0,
+    seed: SeedOption = 0,
     devices: Annotated[int, typer.Option(min=1, help="Processes that fine-tune together.")] = 1,
     precision: Annotated[str, typer.Option(help="32-true, 16-mixed or bf16-mixed, when fine-tuning.")] = "32-true",
     log: Annotated[str | None, typer.Option(help="csv or tensorboard: logs in OUTPUT.run.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in OUTPUT.run.")] = False,
     skip_broken: Annotated[bool, typer.Option("--skip-broken", help="Leave out images that do not decode.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    json_output: JsonOption = False,
 ) -> None:
     """Train a hasher on labelled images, say how good it is on held-out ones, and save it."""
     from h2q.datasets import load_dataset
-    from h2q.hasher import ImageHasher
-    from h2q.similarity.presets import settings_for
+    from h2q.hasher import ImageHasher, is_hasher
+    from h2q.similarity.presets import PRESETS, settings_for
     from h2q.similarity.training import Hardware
 
+    if not output.parent.is_dir():
+        raise typer.BadParameter(f"the folder {output.parent} does not exist; make it first", param_hint="--output")
+    if output.exists() and not is_hasher(output):
+        raise typer.BadParameter(f"{output} is there already and holds no hasher", param_hint="--output")
+    if log not in (None, "csv", "tensorboard"):
+        raise typer.BadParameter(f"expected csv or tensorboard; got {log!r}", param_hint="--log")
+    if preset not in (None, *PRESETS):
+        raise typer.BadParameter(f"expected one of {', '.join(PRESETS)}; got {preset!r}", param_hint="--preset")
     whole = fine_tune_all or preset == "paper"
     tuned = whole or fine_tune > 0
     settings = settings_for(loss, preset or ("fine-tune" if tuned else "head"))  # type: ignore[arg-type]
     if epochs is not None:
         settings = dataclasses.replace(settings, epochs=epochs, min_steps=0)
-    if log not in (None, "csv", "tensorboard"):
-        raise ValueError(f"log must be csv or tensorboard; got {log!r}")
     began = time.perf_counter()
     dataset = load_dataset(data, seed=seed, skip_broken=skip_broken)
     hasher = ImageHasher(
@@ -82,8 +89,8 @@ def train(
         "validation_map": hasher.validation_map_,
         "seconds": round(time.perf_counter() - began, 1),
     }
-    if as_json:
-        typer.echo(json.dumps(result))
+    if json_output:
+        print_json(result)
         return
     reached = hasher.validation_map_
     typer.echo(

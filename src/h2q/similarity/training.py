@@ -31,7 +31,7 @@ Penalty = Callable[..., Tensor]
 Embed = Callable[[nn.Module], float]
 
 
-class LossDivergedError(RuntimeError):
+class LossDivergedError(ValueError):
     """The loss became NaN or infinite; the message names the loss, the step and the checkpoint that is left."""
 
 
