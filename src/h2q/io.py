@@ -21,7 +21,7 @@ from h2q.checks import as_embeddings
 from h2q.errors import FileFormatError
 from h2q.storage import STORED_DTYPES, atomic_path
 
-__all__ = ["StoredArray", "check_suffix", "list_arrays", "open_array", "write_npy", "write_npz"]
+__all__ = ["StoredArray", "list_arrays", "open_array", "split_name", "write_npy", "write_npz"]
 
 _CHUNK_BYTES = 32 << 20
 _SUFFIXES = (".npy", ".npz", ".safetensors", ".parquet")
@@ -56,6 +56,10 @@ class StoredArray(ABC):
     @abstractmethod
     def read(self) -> NDArray[Any]:
         """Return the whole array; a memory map where the file allows it."""
+
+    @abstractmethod
+    def for_fit(self) -> Any:
+        """Return what a quantizer's `fit` takes: the array, of which it reads what it needs, or batches."""
 
     @abstractmethod
     def take(self, rows: NDArray[np.int64]) -> NDArray[Any]:
@@ -94,6 +98,9 @@ class _ArrayInMemory(StoredArray):
         self._array = array
 
     def read(self) -> NDArray[Any]:
+        return self._array
+
+    def for_fit(self) -> Any:
         return self._array
 
     def take(self, rows: NDArray[np.int64]) -> NDArray[Any]:
@@ -160,6 +167,9 @@ class _ParquetColumn(StoredArray):
             result[start : start + len(part)] = part
             start += len(part)
         return result
+
+    def for_fit(self) -> Any:
+        return self.embeddings()
 
     def take(self, rows: NDArray[np.int64]) -> NDArray[Any]:
         result = np.empty((len(rows), *self.shape[1:]), self.dtype)
@@ -252,7 +262,7 @@ def open_array(source: str | os.PathLike[str], ndim: int = 2) -> StoredArray:
     >>> open_array(f"{path}:image").shape
     (3, 2)
     """
-    path, name = _split_name(os.fspath(source))
+    path, name = split_name(os.fspath(source))
     suffix = _check_file(path)
     if suffix == ".parquet":
         return _ParquetColumn(str(source), path, name, ndim)
@@ -270,7 +280,7 @@ def open_array(source: str | os.PathLike[str], ndim: int = 2) -> StoredArray:
     return _ArrayInMemory(str(source), array)
 
 
-def _split_name(source: str) -> tuple[Path, str | None]:
+def split_name(source: str) -> tuple[Path, str | None]:
     """Split ``path:name``; a path that exists is a path whatever it looks like."""
     if not Path(source).exists():
         path, colon, name = source.rpartition(":")
@@ -408,18 +418,6 @@ def _safetensors_entries(path: Path) -> dict[str, _Entry]:
         return read
 
     return {name: _Entry(tuple(header[name]["shape"]), header[name]["dtype"], opener(name)) for name in names}
-
-
-def check_suffix(path: Path, *suffixes: str) -> None:
-    """Raise a ValueError unless the name of an output ends in one of these.
-
-    >>> check_suffix(Path("codes.bin"), ".npy")
-    Traceback (most recent call last):
-    ...
-    ValueError: the output must end in .npy; got codes.bin
-    """
-    if path.suffix.lower() not in suffixes:
-        raise ValueError(f"the output must end in {' or '.join(suffixes)}; got {path}")
 
 
 @contextmanager

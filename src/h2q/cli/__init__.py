@@ -27,6 +27,7 @@ def build_app() -> Any:
 
     from h2q.cli import common, index
     from h2q.cli.compare import compare
+    from h2q.cli.embed import embed
     from h2q.cli.encode import encode
     from h2q.cli.fit import fit
     from h2q.cli.info import info
@@ -41,12 +42,12 @@ def build_app() -> Any:
         help="Embeddings to binary codes with the least loss, and their search.",
     )
     app.callback()(common.version)
-    for command in (fit, encode):
+    commands: tuple[Any, ...] = (embed, fit, encode, search, compare, info, train)
+    for command in commands:
         app.command()(command)
     changes = typer.Typer(no_args_is_help=True, help="Make an index of codes, and change it.")
-    for command in (index.build, index.append, index.remove, index.compact):
+    commands = (index.build, index.append, index.remove, index.compact)
+    for command in commands:
         changes.command()(command)
     app.add_typer(changes, name="index")
-    for command in (search, compare, info, train):
-        app.command()(command)
     return app

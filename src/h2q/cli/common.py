@@ -4,7 +4,8 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,8 +16,10 @@ __all__ = [
     "Commands",
     "JsonOption",
     "SeedOption",
+    "check_output",
     "format_bytes",
     "format_seconds",
+    "naming",
     "parse_bits",
     "print_fields",
     "print_json",
@@ -28,6 +31,7 @@ __all__ = [
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed; the same seed gives the same result.")]
 _PIPE_WIDTH = 200  # a pipe has no width of its own, and what reads it wants whole lines
+_OUTPUT = "--output"
 _BROKEN_PIPE = 141  # what a shell sees of a program that ended because nobody read on
 
 
@@ -114,7 +118,25 @@ def parse_bits(text: str, option: str = "--bits") -> list[int]:
     return sorted(lengths)
 
 
-def refuse_overwriting(output: Path, *inputs: Path | None) -> None:
+def check_output(output: Path, *suffixes: str) -> None:
+    """Refuse an output whose name does not end in one of these, or whose folder does not exist, before any work.
+
+    Raises
+    ------
+    typer.BadParameter
+        If it does not; names the option.
+    """
+    if output.suffix.lower() not in suffixes:
+        raise typer.BadParameter(
+            f"expected a name that ends in {' or '.join(suffixes)}; got {output}", param_hint=_OUTPUT
+        )
+    if not output.parent.is_dir():
+        raise typer.BadParameter(f"the folder {output.parent} does not exist; make it first", param_hint=_OUTPUT)
+    if output.is_dir():
+        raise typer.BadParameter(f"{output} is a folder; expected the name of a file", param_hint=_OUTPUT)
+
+
+def refuse_overwriting(output: Path, *inputs: str | Path) -> None:
     """Refuse an output that is one of the inputs; anything else that stands there is replaced, atomically.
 
     Raises
@@ -122,9 +144,23 @@ def refuse_overwriting(output: Path, *inputs: Path | None) -> None:
     typer.BadParameter
         If it is.
     """
+    from h2q.io import split_name
+
     for given in inputs:
-        if given is not None and given.exists() and output.exists() and given.samefile(output):
-            raise typer.BadParameter(f"{output} is also an input; give another name", param_hint="--output")
+        path = given if isinstance(given, Path) else split_name(given)[0]
+        if path.exists() and output.exists() and path.samefile(output):
+            raise typer.BadParameter(f"{output} is also an input; give another name", param_hint=_OUTPUT)
+
+
+@contextmanager
+def naming(source: str) -> Iterator[None]:
+    """Put the name of a file before errors about what is in it, where they do not name it themselves."""
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        if str(source) in str(error):
+            raise
+        raise type(error)(f"{source}: {error}") from error
 
 
 def print_json(document: Any) -> None:
@@ -153,30 +189,44 @@ def print_fields(fields: Iterable[tuple[str, Any]]) -> None:
         print(f"{name:<{width}}  {value}")
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str | None = None) -> None:
-    """Print a table for people: the first column to the left, numbers to the right; whole lines in a pipe.
+def print_table(
+    columns: Sequence[str], rows: Iterable[Sequence[Any]], *, text_columns: int = 1, sections: int | None = None
+) -> None:
+    """Print a table for people, in whole lines where it goes to a pipe.
 
+    Parameters
+    ----------
+    columns : sequence of str
+        The heads.
+    rows : iterable of sequences
+        The cells.
+    text_columns : int
+        So many columns from the left hold text, which wraps; the others hold numbers, which stand to the right.
+    sections : int, optional
+        A line after so many rows.
+
+    Examples
+    --------
     >>> print_table(["quantizer", "error"], [["sign", 0.4], ["itq", 0.1]])
     <BLANKLINE>
-     quantizer   error
-    ───────────────────
-     sign          0.4
-     itq           0.1
+      quantizer   error
+     ───────────────────
+      sign          0.4
+      itq           0.1
     <BLANKLINE>
     """
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold")
-    cells = [["" if cell is None else str(cell) for cell in row] for row in rows]
+    table = Table(box=box.SIMPLE_HEAD)
     for number, column in enumerate(columns):
-        text = number == 0
+        text = number < text_columns
         table.add_column(column, justify="left" if text else "right", no_wrap=not text)
-    for row in cells:
-        table.add_row(*row)
-    terminal = sys.stdout.isatty()
-    Console(width=None if terminal else _PIPE_WIDTH, highlight=False).print(table)
+    for number, row in enumerate(rows, 1):
+        cells = ["" if cell is None else str(cell) for cell in row]
+        table.add_row(*cells, end_section=sections is not None and number % sections == 0)
+    Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH, highlight=False, markup=False).print(table)
 
 
 def format_seconds(seconds: float) -> str:

@@ -29,8 +29,12 @@ def _text(name: str, value: Any) -> Any:
         return format_bytes(value)
     if isinstance(value, dict):
         return ", ".join(f"{key}={part}" for key, part in value.items()) or "none"
+    if name == "arrays":
+        return (
+            ", ".join(f"{array['name']} {_text('shape', array['shape'])} {array['type']}" for array in value) or "none"
+        )
     if isinstance(value, list):
-        return "\n".join(f"{'' if number == 0 else '  '}{part}" for number, part in enumerate(value)) or "none"
+        return " x ".join(f"{part:,}" for part in value)
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else value
 
 

@@ -1,0 +1,126 @@
+"""``h2q fit``: embeddings to a quantizer."""
+
+import time
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from h2q.cli.common import (
+    JsonOption,
+    SeedOption,
+    check_output,
+    format_seconds,
+    naming,
+    print_json,
+    refuse_overwriting,
+)
+
+__all__ = ["fit"]
+
+_JUDGED_ROWS = 10_000
+
+
+class MethodName(StrEnum):
+    """How the rotation is found."""
+
+    h2q = "h2q"
+    itq = "itq"
+    random = "random"
+    sign = "sign"
+
+
+class ScheduleName(StrEnum):
+    """How H²Q descends."""
+
+    annealed = "annealed"
+    constant = "constant"
+
+
+def fit(
+    embeddings: Annotated[
+        str,
+        typer.Argument(metavar="EMBEDDINGS", help=".npy, .npz, .safetensors or .parquet; FILE:NAME picks an array."),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The quantizer, a .safetensors file.")],
+    method: Annotated[
+        MethodName, typer.Option(help="h2q: learnt reflections; itq; random: a random rotation; sign: none.")
+    ] = MethodName.h2q,
+    bits: Annotated[
+        int | None, typer.Option(min=1, max=65_536, help="Bits of a code. Default: one a dimension.")
+    ] = None,
+    center: Annotated[bool, typer.Option("--center/--no-center", help="Take the mean away first.")] = True,
+    whitening: Annotated[
+        float, typer.Option(min=0, max=1, help="0: none, 1: principal components of unit variance.")
+    ] = 0.0,
+    objective: Annotated[
+        str | None, typer.Option(help="What h2q makes small: l2 (default), l1, min_entry, bit_variance.")
+    ] = None,
+    schedule: Annotated[
+        ScheduleName | None, typer.Option(help="Of h2q: annealed (default), or constant, the paper's.")
+    ] = None,
+    restarts: Annotated[int | None, typer.Option(min=1, help="Starts of itq; the best is kept. Default: 1.")] = None,
+    max_samples: Annotated[
+        int, typer.Option(min=1, help="Rows to learn from, drawn by seed, where the file has more.")
+    ] = 100_000,
+    seed: SeedOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Learn how to turn embeddings into codes, and save it."""
+    import numpy as np
+
+    from h2q.comparison import METHODS
+    from h2q.io import open_array
+
+    check_output(output, ".safetensors")
+    refuse_overwriting(output, embeddings)
+    extra = _method_options(method, objective=objective, schedule=schedule, n_restarts=restarts)
+    stored = open_array(embeddings)
+    quantizer = METHODS[method.value].make(
+        bits, center=center, whitening=whitening, max_samples=max_samples, random_state=seed, **extra
+    )
+    began = time.perf_counter()
+    with naming(embeddings):
+        quantizer.fit(stored.for_fit())
+        seconds = time.perf_counter() - began
+        rows = np.random.default_rng(seed).choice(len(stored), min(len(stored), _JUDGED_ROWS), replace=False)
+        error = quantizer.quantization_error(stored.take(np.sort(rows)))
+    quantizer.save(output)
+    result: dict[str, Any] = {
+        "output": output,
+        "method": method.value,
+        "bits": quantizer.n_bits_,
+        "dimensions": quantizer.n_features_in_,
+        "rows": min(len(stored), max_samples),
+        "seconds": round(seconds, 3),
+        "quantization_error": error,
+    }
+    if as_json:
+        print_json(result)
+        return
+    print(
+        f"{METHODS[method.value].label}: {result['dimensions']} dimensions to {result['bits']} bits, learnt from "
+        f"{result['rows']:,} rows in {format_seconds(seconds)}"
+    )
+    print(f"quantization error {error:.4f} (0: none, about 0.40: a random rotation)")
+    print(f"quantizer saved to {output}")
+
+
+def _method_options(method: MethodName, **given: Any) -> dict[str, Any]:
+    """Return the options that the method takes; one that it does not take is wrong usage."""
+    from h2q.quantization import OBJECTIVES
+
+    options = {name: value for name, value in given.items() if value is not None}
+    takes = {"objective": MethodName.h2q, "schedule": MethodName.h2q, "n_restarts": MethodName.itq}
+    for name in options:
+        if takes[name] != method:
+            raise typer.BadParameter(
+                f"only --method {takes[name]} takes it; the method is {method}",
+                param_hint="--" + name.removeprefix("n_"),
+            )
+    if options.get("objective", "l2") not in OBJECTIVES:
+        raise typer.BadParameter(
+            f"expected one of {', '.join(OBJECTIVES)}; got {options['objective']!r}", param_hint="--objective"
+        )
+    return {name: str(value) if isinstance(value, StrEnum) else value for name, value in options.items()}
