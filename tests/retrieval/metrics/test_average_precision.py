@@ -135,7 +135,7 @@ def test_rankings_without_ties_agree_with_other_libraries() -> None:
         assert max(values.values()) - min(values.values()) < 1e-9
         ours.append(values["expected"])
         sklearn_values.append(average_precision_score(relevant, -ranks.astype(float)))
-        scores = torch.tensor(-ranks.astype(np.float64))
+        scores = torch.tensor(1.0 - ranks / 281)
         torch_values.append(float(RetrievalMAP()(scores, torch.tensor(relevant), torch.zeros(280, dtype=torch.long))))
         documents = [f"d{i}" for i in range(280)]
         run = Run({"q": dict(zip(documents, (1000.0 - ranks).tolist(), strict=True))})
