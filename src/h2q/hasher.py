@@ -80,8 +80,8 @@ class ImageHasher:
     >>> hasher.encode(images[:2]).shape
     (2, 2)
     >>> index = hasher.index(images)
-    >>> index.search(hasher.encode(images[:1]), 3).distances[0, 0]
-    np.uint16(0)
+    >>> int(index.search(hasher.encode(images[:1]), 3).distances[0, 0])
+    0
     """
 
     backbone_: "Backbone"

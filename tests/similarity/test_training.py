@@ -304,3 +304,19 @@ def test_the_default_score_is_a_naive_loops(digits: tuple[Labelled, Labelled]) -
                 precision += found / rank
         total += precision / found if found else 0.0
     assert cosine_mean_average_precision(features, features, labels, labels) == pytest.approx(total / 40, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ["ContrastiveLoss", "MultiSimilarityLoss", "NormalizedSoftmaxLoss"])
+def test_losses_of_pytorch_metric_learning_take_a_loss_s_place(name: str, digits: tuple[Labelled, Labelled]) -> None:
+    losses = pytest.importorskip("pytorch_metric_learning.losses")
+    (features, labels), held_out = digits
+    options = {"num_classes": 10, "embedding_size": 16} if name == "NormalizedSoftmaxLoss" else {}
+    loss = getattr(losses, name)(**options)
+    before = {key: value.clone() for key, value in loss.state_dict().items()}
+    settings = replace(SMALL, hidden=(64,), epochs=30)
+    trained = train_head(features, labels, loss=loss, n_bits=16, validation=held_out, settings=settings)
+    raw = cosine_mean_average_precision(held_out[0], held_out[0], held_out[1], held_out[1])
+    assert trained.validation_map is not None
+    assert trained.validation_map > raw
+    for key, value in before.items():
+        assert not torch.equal(loss.state_dict()[key], value), "its proxies are trained, too"
