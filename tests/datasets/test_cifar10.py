@@ -1,4 +1,5 @@
 import io
+import runpy
 
 import numpy as np
 import pyarrow as pa
@@ -36,6 +37,12 @@ def test_the_sample_holds_600_untouched_images_a_class_and_is_split_in_proportio
     }  # fmt: skip
     label_of = dict(zip(whole.images.digests(), whole.labels.tolist(), strict=True))
     assert [label_of[digest] for digest in sample.images.digests()] == sample.labels.tolist()
+
+
+def test_the_script_draws_the_sample_that_is_kept(sample_file, tmp_path, whole):
+    script = sample_file.parents[1] / "scripts" / "draw_cifar10_sample.py"
+    runpy.run_path(str(script))["main"](find_data("cifar10"), tmp_path / "drawn.parquet")
+    assert pq.read_table(tmp_path / "drawn.parquet").equals(pq.read_table(sample_file))
 
 
 def test_the_split_follows_the_images_not_the_order_of_the_rows(sample_file, tmp_path):

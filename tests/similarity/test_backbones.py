@@ -1,3 +1,5 @@
+import sys
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -132,8 +134,18 @@ def test_names_types_and_sizes_are_checked():
         load_backbone("efficientnet-lite0", image_size=0)
 
 
+def test_a_torchvision_that_does_not_load_beside_this_torch_is_explained(monkeypatch, tmp_path):
+    (tmp_path / "torchvision.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "torchvision", raising=False)
+    with pytest.raises(
+        MissingDependencyError, match=r"does not load beside torch .*nms does not exist.*a pair that fits"
+    ):
+        load_backbone("alexnet")
+
+
 def test_without_torchvision_the_error_says_how_to_install_it(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "torchvision", None)
+    monkeypatch.setitem(sys.modules, "torchvision", None)
     with pytest.raises(MissingDependencyError, match=r'torchvision: pip install "h2q\[vision\]"'):
         load_backbone("alexnet")
 

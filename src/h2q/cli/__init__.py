@@ -27,6 +27,7 @@ def build_app() -> Any:
 
     from h2q.cli import common, index
     from h2q.cli.compare import compare
+    from h2q.cli.demo import demo
     from h2q.cli.embed import embed
     from h2q.cli.encode import encode
     from h2q.cli.fit import fit
@@ -42,7 +43,7 @@ def build_app() -> Any:
         help="Embeddings to binary codes with the least loss, and their search.",
     )
     app.callback()(common.version)
-    commands: tuple[Any, ...] = (embed, fit, encode, search, compare, info, train)
+    commands: tuple[Any, ...] = (demo, fit, encode, search, compare, info, embed, train)
     for command in commands:
         app.command()(command)
     changes = typer.Typer(no_args_is_help=True, help="Make an index of codes, and change it.")

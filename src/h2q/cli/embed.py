@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from h2q.cli.common import JsonOption, SeedOption, format_seconds, print_fields, print_json
+from h2q.cli.common import JsonOption, SeedOption, check_output, format_seconds, print_fields, print_json
 
 if TYPE_CHECKING:
     from h2q.datasets import ImageDataset
@@ -45,9 +45,9 @@ def embed(
     """Turn images into embeddings with a frozen backbone or a trained hasher; features are computed once and cached."""
     import numpy as np
 
-    from h2q.io import check_suffix, write_npy, write_npz
+    from h2q.io import write_npy, write_npz
 
-    check_suffix(output, ".npy", ".npz")
+    check_output(output, ".npy", ".npz")
     began = time.perf_counter()
     dataset, unlabelled, n_skipped = _load(images, root, seed, skip_broken, download)
     source: Any = dataset or unlabelled

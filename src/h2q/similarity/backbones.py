@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 from h2q.checks import check_integer
-from h2q.errors import FileFormatError, describe, require
+from h2q.errors import FileFormatError, MissingDependencyError, describe, require
 
 if TYPE_CHECKING:
     import torch
@@ -100,10 +100,22 @@ def _torchvision(name: str, last_layer: str) -> Callable[[State | None, bool], "
     """A network of torchvision without its last layer, whose place the hash layer takes."""
 
     def load(state: State | None, pretrained: bool) -> "torch.nn.Module":
+        import torch
         from torch import nn
 
-        models = require("torchvision", "vision").models
-        network: nn.Module = models.get_model(name, weights="DEFAULT" if pretrained and state is None else None)
+        try:
+            models = require("torchvision", "vision").models
+        except (RuntimeError, OSError) as error:
+            raise MissingDependencyError(
+                f"torchvision does not load beside torch {torch.__version__} ({error}); each version of it fits one of "
+                "torch: install a pair that fits, such as torch==2.14.1 with torchvision==0.29.1"
+            ) from error
+        try:
+            network: nn.Module = models.get_model(name, weights="DEFAULT" if pretrained and state is None else None)
+        except OSError as error:
+            raise OSError(
+                f"the weights of {name} cannot be downloaded ({error}); give a local state_dict with weights=path"
+            ) from error
         if state is not None:
             _load_state(network, state, (f"{last_layer}.",))
         network.set_submodule(last_layer, nn.Identity())
