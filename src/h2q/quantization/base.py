@@ -3,36 +3,26 @@
 import os
 import warnings
 from abc import abstractmethod
-from collections.abc import Iterator
-from functools import lru_cache
+from collections.abc import Callable, Iterator
+from functools import partial
+from queue import Empty, SimpleQueue
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
-from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 from h2q.checks import AllowZeroRows, as_codes, as_embeddings, check_integer, check_n_bits
 from h2q.errors import describe
 from h2q.quantization.codes import unpack_bits
 from h2q.quantization.reduction import principal_components
 from h2q.quantization.sampling import is_batches, iterate_batches, sample_rows
+from h2q.quantization.threads import in_order, one_thread_if_small
 
-__all__ = ["BaseQuantizer", "as_generator", "one_thread_if_small"]
+__all__ = ["BaseQuantizer", "as_generator"]
 
-_CHUNK_BYTES = 4 << 20
-_SMALL = 192  # below this many dimensions a product is too small to be worth a second thread
-
-
-@lru_cache(maxsize=1)
-def _controller() -> ThreadpoolController:
-    return ThreadpoolController()
-
-
-def one_thread_if_small(k: int) -> Any:
-    """Return a context in which products of few dimensions are not spread over threads, which would slow them down."""
-    return _controller().limit(limits=1 if k < _SMALL else None, user_api="blas")
+_CHUNK_BYTES = 2 << 20
 
 
 def as_generator(random_state: Any) -> np.random.Generator:
@@ -197,8 +187,7 @@ class BaseQuantizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             Where `X` is not what it should be.
         """
         check_is_fitted(self)
-        parts = [z.copy() for z in self._rotated(X)]
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+        return np.concatenate(list(self._map_rotated(X, np.copy)))
 
     def encode(self, X: Any) -> NDArray[np.uint8]:
         """Return packed codes, bit 1 where the rotated embedding is positive.
@@ -223,8 +212,7 @@ class BaseQuantizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             Where `X` is not what it should be.
         """
         check_is_fitted(self)
-        parts = [np.packbits(z > 0, axis=1) for z in self._rotated(X)]
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+        return np.concatenate(list(self._map_rotated(X, lambda z: np.packbits(z > 0, axis=1))))
 
     def decode(self, codes: Any) -> NDArray[np.float32]:
         """Return approximate embeddings for codes, in the space of the embeddings that were fitted.
@@ -281,16 +269,8 @@ class BaseQuantizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             Where `X` is not what it should be.
         """
         check_is_fitted(self)
-        total, n = 0.0, 0
-        for z in self._rotated(X):
-            norms = np.sqrt(np.einsum("ij,ij->i", z, z))
-            sums = np.abs(z).sum(axis=1)
-            # A row that is the mean stays zero, at distance 1 from any sign.
-            directed = norms > 0
-            cosines = np.divide(sums, norms, out=np.zeros_like(sums), where=directed) / np.sqrt(self.n_bits_)
-            total += float((directed + 1.0 - 2.0 * cosines).sum())
-            n += len(z)
-        return total / n
+        errors = np.concatenate(list(self._map_rotated(X, _row_errors)))
+        return float(errors.mean())
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted quantizer to one safetensors file, atomically; `load_quantizer` reads it.
@@ -328,34 +308,62 @@ class BaseQuantizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     def _n_features_out(self) -> int:
         return self.n_bits_
 
-    def _rotated(self, X: Any) -> Iterator[NDArray[np.float32]]:
-        """Give the rotated embeddings chunk by chunk, in a buffer that is used again for the next."""
-        rows = max(1, _CHUNK_BYTES // (4 * max(self.n_features_in_, self.n_bits_)))
-        buffers = np.empty((rows, self.n_features_in_), np.float32), np.empty((rows, self.n_bits_), np.float32)
+    def _map_rotated(self, X: Any, function: Callable[[NDArray[np.float32]], NDArray[Any]]) -> Iterator[NDArray[Any]]:
+        """Give function(z) for the rotated embeddings z, chunk by chunk, in order; z lies in a buffer used again."""
+        buffers: SimpleQueue[tuple[NDArray[np.float32], NDArray[np.float32]]] = SimpleQueue()
+
+        def rotate(check: Callable[[], NDArray[np.float32]]) -> NDArray[Any]:
+            part = check()
+            try:
+                centred, z = buffers.get_nowait()
+            except Empty:
+                rows = self._chunk_rows()
+                centred, z = (
+                    np.empty((rows, self.n_features_in_), np.float32),
+                    np.empty((rows, self.n_bits_), np.float32),
+                )
+            if self.center:
+                # Not folded into a threshold: in the product a large mean would drown the rest in rounding errors.
+                part = np.subtract(part, self.mean_, out=centred[: len(part)])
+            result = function(np.matmul(part, self.projection_, out=z[: len(part)]))
+            buffers.put((centred, z))
+            return result
+
+        return in_order(partial(rotate, check) for check in self._chunks(X))
+
+    def _chunk_rows(self) -> int:
+        return max(1, _CHUNK_BYTES // (4 * max(self.n_features_in_, self.n_bits_)))
+
+    def _chunks(self, X: Any) -> Iterator[Callable[[], NDArray[np.float32]]]:
+        """Give functions that check the next chunk of `X` and return it as float32."""
+        rows = self._chunk_rows()
         if is_batches(X):
-            for batch in iterate_batches(X, "X", n_features=self.n_features_in_, allow_zero_rows=self._allow_zero_rows):
+            batches = iterate_batches(X, "X", n_features=self.n_features_in_, allow_zero_rows=self._allow_zero_rows)
+            for batch in batches:
                 for start in range(0, len(batch), rows):
-                    yield self._rotate(batch[start : start + rows], buffers)
+                    yield partial(np.asarray, batch[start : start + rows])
             return
         if len(getattr(X, "shape", ())) != 2 or X.shape[0] <= rows:
             given, X = X, as_embeddings(X, allow_zero_rows=self._allow_zero_rows)
             validate_data(self, given, skip_check_array=True, reset=False)
             for start in range(0, len(X), rows):
-                yield self._rotate(X[start : start + rows], buffers)
+                yield partial(np.asarray, X[start : start + rows])
             return
         validate_data(self, X, skip_check_array=True, reset=False)
         for start in range(0, X.shape[0], rows):
             stop = min(start + rows, X.shape[0])
-            part = as_embeddings(X[start:stop], f"X[{start}:{stop}]", allow_zero_rows=self._allow_zero_rows)
-            yield self._rotate(part, buffers)
+            name = f"X[{start}:{stop}]"
+            yield partial(as_embeddings, X[start:stop], name, allow_zero_rows=self._allow_zero_rows)
 
-    def _rotate(
-        self, part: NDArray[np.float32], buffers: tuple[NDArray[np.float32], NDArray[np.float32]]
-    ) -> NDArray[np.float32]:
-        """Return ``(part - mean_) @ projection_``; centred first: a large mean would drown the rest in rounding."""
-        if self.center:
-            part = np.subtract(part, self.mean_, out=buffers[0][: len(part)])
-        return np.matmul(part, self.projection_, out=buffers[1][: len(part)])
+
+def _row_errors(z: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the mean (z - sgn z)^2 of each row once it is scaled to norm sqrt(k)."""
+    norms = np.sqrt(np.einsum("ij,ij->i", z, z))
+    directed = norms > 0
+    cosines = np.divide(np.abs(z).sum(axis=1), norms, out=np.zeros_like(norms), where=directed) / np.sqrt(z.shape[1])
+    # A row that is the mean stays zero, at distance 1 from any sign.
+    errors: NDArray[np.float64] = directed + 1.0 - 2.0 * cosines
+    return errors
 
 
 def _may_belong_to(rows: NDArray[np.float32], X: Any) -> bool:

@@ -6,13 +6,16 @@ the Frobenius norm of B - X U is the orthogonal Procrustes solution: the polar f
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
+from h2q.quantization.threads import SMALL, in_order
+
 __all__ = ["ProcrustesResult", "alternate", "cross_product", "polar_factor", "random_rotation"]
 
-_CHUNK_BYTES = 4 << 20
+_CHUNK_BYTES = 8 << 20
 
 
 @dataclass(frozen=True)
@@ -65,16 +68,25 @@ def cross_product(X: NDArray[np.float32], U: NDArray[np.float32]) -> tuple[float
            [-2.,  2.]], dtype=float32))
     """
     n, k = X.shape
-    rows = max(1, min(n, _CHUNK_BYTES // (4 * k)))
-    product, total = np.zeros((k, k), np.float32), 0.0
-    Z = np.empty((rows, k), np.float32)
-    for start in range(0, n, rows):
-        part = X[start : start + rows]
-        z = np.matmul(part, U, out=Z[: len(part)])
-        signs = np.copysign(np.float32(1), z)
-        total += float(np.vdot(signs, z))
-        product += part.T @ signs
+    rows = max(1, _CHUNK_BYTES // (4 * k))
+    parts = [X[start : start + rows] for start in range(0, n, rows)]
+    products = (
+        in_order(partial(_cross_product, part, U) for part in parts)
+        if k >= SMALL
+        else (_cross_product(part, U) for part in parts)
+    )
+    total, product = next(products)
+    for more, matrix in products:
+        total += more
+        product += matrix
     return total / (n * k), product
+
+
+def _cross_product(X: NDArray[np.float32], U: NDArray[np.float32]) -> tuple[float, NDArray[np.float32]]:
+    """Return sum abs(X U) and X^T sgn(X U)."""
+    Z = X @ U
+    signs = np.copysign(np.float32(1), Z)
+    return float(np.vdot(signs, Z)), X.T @ signs
 
 
 def alternate(

@@ -1,0 +1,54 @@
+"""Threads where they help: chunks side by side, each product on one thread."""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import lru_cache
+from typing import Any, TypeVar
+
+from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
+
+__all__ = ["SMALL", "in_order", "one_thread_if_small"]
+
+Result = TypeVar("Result")
+
+SMALL = 192  # below this many dimensions a product is too small to be worth a second thread
+
+
+@lru_cache(maxsize=1)
+def _controller() -> ThreadpoolController:
+    return ThreadpoolController()
+
+
+def one_thread_if_small(k: int) -> Any:
+    """Return a context in which products of few dimensions are not spread over threads, which would slow them down.
+
+    >>> with one_thread_if_small(64):
+    ...     pass
+    """
+    return _controller().limit(limits=1 if k < SMALL else None, user_api="blas")
+
+
+def in_order(tasks: Iterator[Callable[[], Result]]) -> Iterator[Result]:
+    """Give the results of tasks in their order, doing as many at a time as NumPy's products may use threads.
+
+    Chunks side by side, each on one thread, beat chunk after chunk on all threads: nobody waits for the slowest thread
+    of each product, and checks and packing are spread, too. Only a few tasks are taken ahead.
+
+    >>> list(in_order(iter([lambda: 1, lambda: 2])))
+    [1, 2]
+    """
+    blas = _controller().select(user_api="blas")
+    n_threads = max((library["num_threads"] for library in blas.info()), default=1)
+    with blas.limit(limits=1), ThreadPoolExecutor(n_threads) as pool:
+        pending: deque[Future[Result]] = deque()
+        try:
+            for task in tasks:
+                pending.append(pool.submit(task))
+                if len(pending) > 2 * n_threads:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()
