@@ -2,9 +2,11 @@
 
 import json
 import os
+import shutil
 import sys
+import textwrap
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,6 +25,7 @@ __all__ = [
     "parse_bits",
     "print_fields",
     "print_json",
+    "print_paragraph",
     "print_table",
     "refuse_overwriting",
     "version",
@@ -176,6 +179,13 @@ def _to_json(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} has no form in JSON")
 
 
+def print_paragraph(text: str) -> None:
+    """Print a sentence or more, wrapped between words on a terminal and in one line in a pipe."""
+    if sys.stdout.isatty():
+        text = textwrap.fill(text, min(shutil.get_terminal_size().columns, 100))
+    print(text)
+
+
 def print_fields(fields: Iterable[tuple[str, Any]]) -> None:
     """Print names and values in two columns.
 
@@ -190,7 +200,7 @@ def print_fields(fields: Iterable[tuple[str, Any]]) -> None:
 
 
 def print_table(
-    columns: Sequence[str], rows: Iterable[Sequence[Any]], *, text_columns: int = 1, sections: int | None = None
+    columns: Sequence[str], rows: Iterable[Sequence[Any]], *, text_columns: int = 1, sections: Collection[int] = ()
 ) -> None:
     """Print a table for people, in whole lines where it goes to a pipe.
 
@@ -202,8 +212,8 @@ def print_table(
         The cells.
     text_columns : int
         So many columns from the left hold text, which wraps; the others hold numbers, which stand to the right.
-    sections : int, optional
-        A line after so many rows.
+    sections : collection of int
+        The rows, from 1, after which a line is left free.
 
     Examples
     --------
@@ -225,7 +235,7 @@ def print_table(
         table.add_column(column, justify="left" if text else "right", no_wrap=not text)
     for number, row in enumerate(rows, 1):
         cells = ["" if cell is None else str(cell) for cell in row]
-        table.add_row(*cells, end_section=sections is not None and number % sections == 0)
+        table.add_row(*cells, end_section=number in sections)
     Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH, highlight=False, markup=False).print(table)
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from h2q.cli.common import JsonOption, SeedOption, format_seconds, parse_bits, print_json, print_table
+from h2q.cli.common import JsonOption, SeedOption, format_seconds, parse_bits, print_json, print_paragraph, print_table
 
 __all__ = ["compare"]
 
@@ -105,9 +105,9 @@ def compare(
             ]
             for score in scores
         ],
-        sections=len(METHODS),
+        sections=range(len(METHODS), len(scores), len(METHODS)),
     )
-    print(
-        f"{n_used - queries:,} embeddings of {d} dimensions, {queries:,} held-out queries (seed {seed}).\n"
+    print_paragraph(
+        f"{n_used - queries:,} embeddings of {d} dimensions, {queries:,} held-out queries (seed {seed}). "
         f"recall@{k}: the share of the {k} nearest embeddings by {metric} that the codes find"
     )

@@ -1,0 +1,49 @@
+"""``h2q demo``: the main job on real images."""
+
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from h2q.cli.common import JsonOption, SeedOption, format_seconds, print_json, print_paragraph, print_table
+
+__all__ = ["demo"]
+
+
+def demo(
+    out: Annotated[Path, typer.Option("--out", help="Folder for the table and the picture.")] = Path("demo-results"),
+    full: Annotated[bool, typer.Option("--full", help="All 60,000 images of CIFAR-10, instead of 6,000.")] = False,
+    seed: SeedOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Turn real images into codes, search them, and show what was gained over the baselines."""
+    from h2q.demo import run
+    from h2q.demo.data import load_demo_data
+
+    if out.exists() and not out.is_dir():
+        raise typer.BadParameter(f"{out} is a file; expected a folder", param_hint="--out")
+    began = time.perf_counter()
+    data = load_demo_data(full=full, seed=seed)
+    if not as_json:
+        for line in (*data.notes, data.title):
+            print_paragraph(line)
+        sys.stdout.flush()
+    loaded = time.perf_counter()
+    results = [run.run_stage(run.frozen_stage(data), seed=seed)]
+    written = run.write_results(out, data, results, seed=seed)
+    if as_json:
+        document = run.as_json(data, results, seed)
+        print_json(document | {"files": written, "seconds": round(time.perf_counter() - began, 1)})
+        return
+    for result in results:
+        columns = [column.replace(" ", "\n") for column in run.COLUMNS]
+        print_table(columns, [run.table_row(score) for score in result.scores], sections=run.section_ends(result))
+    for paragraph in run.explain(data):
+        print_paragraph(paragraph)
+    ended = time.perf_counter()
+    print(f"images and features {format_seconds(loaded - began)}, the rest {format_seconds(ended - loaded)}")
+    print("saved: " + ", ".join(str(path) for path in written.values()))
+    if "picture" not in written:
+        print('no picture: Pillow is missing, pip install "h2q[images]"')

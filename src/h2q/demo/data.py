@@ -1,0 +1,152 @@
+"""What the demo runs on: CIFAR-10 where it is, otherwise the digits that scikit-learn carries."""
+
+import importlib.util
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from h2q.datasets import ImageDataset, load_dataset, search_folders
+from h2q.datasets.splits import split_per_class
+
+__all__ = ["DemoData", "load_demo_data"]
+
+_SAMPLE_SEED = 0  # that of scripts/draw_cifar10_sample.py: all of CIFAR-10 gives the images of the sample
+_SAMPLE_PER_CLASS = 600
+_PER_CLASS = {"train": 200, "query": 50, "validation": 0}  # of the sample; the other 350 are the database
+_BACKBONE = "efficientnet-lite0"
+
+
+@dataclass(frozen=True)
+class DemoData:
+    """Labelled images with features.
+
+    Attributes
+    ----------
+    title : str
+        What it is, for people.
+    notes : tuple of str
+        What people should know of why it is this.
+    images : sequence of PIL images, or None
+        Decoded when asked for; None where Pillow is missing.
+    features : ndarray of float32, shape (n, d)
+        Real-valued; centred on the training images.
+    labels : ndarray of int64, shape (n,)
+        Class ids.
+    class_names : sequence of str
+        Their names.
+    folds : mapping of str to ndarray of int64
+        Rows of "train", "query" and "database"; no row is in two of them.
+    """
+
+    title: str
+    notes: tuple[str, ...]
+    images: Sequence[Any] | None
+    features: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    class_names: Sequence[str]
+    folds: Mapping[str, NDArray[np.int64]]
+
+
+def load_demo_data(*, full: bool = False, seed: int = 0) -> DemoData:
+    """Load images, and their features from a frozen EfficientNet-Lite0, computed once and then read from the cache.
+
+    Parameters
+    ----------
+    full : bool
+        All 60,000 images of CIFAR-10 with the paper's folds, instead of 6,000.
+    seed : int
+        Of the folds.
+
+    Returns
+    -------
+    DemoData
+        Of scikit-learn's digits, with a note that says why, where there is no CIFAR-10 or no PyTorch.
+
+    Raises
+    ------
+    FileNotFoundError
+        If H2Q_DATA names no folder, or `full` is asked for and CIFAR-10 is not there.
+    FileFormatError, ValueError
+        If the images are damaged.
+    """
+    search_folders()  # a wrong H2Q_DATA must not look like no images
+    try:
+        dataset = load_dataset("cifar10", seed=seed)
+    except FileNotFoundError as error:
+        advice = (
+            "put its train.parquet and test.parquet, as the Hugging Face hub has them, into ~/.cache/h2q/cifar10, or "
+            "into the folder cifar10 of a folder that H2Q_DATA names"
+        )
+        if full:
+            raise FileNotFoundError(f"--full needs CIFAR-10, and there is none here: {advice}") from error
+        return _digits(seed, f"No images of CIFAR-10 here: {advice}.")
+    if full and len(dataset.images) <= 10 * _SAMPLE_PER_CLASS:
+        raise FileNotFoundError(
+            f"--full needs all 60,000 images of CIFAR-10, and only a sample of {len(dataset.images):,} was found; put "
+            "them into the folder cifar10 of H2Q_DATA or ~/.cache/h2q"
+        )
+    missing = [name for name in ("torch", "PIL", "efficientnet_lite_pytorch") if importlib.util.find_spec(name) is None]
+    if missing:
+        advice = f'CIFAR-10 is here, but its features need {", ".join(missing)}: pip install "h2q[images]".'
+        if full:
+            from h2q.errors import MissingDependencyError
+
+            raise MissingDependencyError(advice)
+        return _digits(seed, advice)
+    return _cifar10(dataset, full, seed)
+
+
+def _cifar10(dataset: ImageDataset, full: bool, seed: int) -> DemoData:
+    from h2q.images import SelectedImages
+    from h2q.similarity.features import extract_features
+
+    everything = np.arange(len(dataset.images), dtype=np.int64)
+    if full:
+        rows, folds = everything, dict(dataset.folds)
+    else:
+        digests = dataset.images.digests()  # type: ignore[attr-defined]  # all of CIFAR-10's images have them
+        names = dataset.class_names
+        rows = everything
+        if len(rows) > 10 * _SAMPLE_PER_CLASS:
+            sizes = {"train": _SAMPLE_PER_CLASS, "query": 0, "validation": 0}
+            rows = split_per_class(dataset.labels, digests, sizes, seed=_SAMPLE_SEED, class_names=names)["train"]
+        kept = [digests[row] for row in rows]
+        folds = split_per_class(dataset.labels[rows], kept, _PER_CLASS, seed=seed, class_names=names)
+    features = extract_features(dataset, _BACKBONE, positions=None if len(rows) == len(everything) else rows)
+    folds.pop("validation")
+    return DemoData(
+        f"{len(rows):,} images of CIFAR-10, features of a frozen EfficientNet-Lite0",
+        (),
+        SelectedImages(dataset.images, rows),
+        _centred(features, folds["train"]),
+        dataset.labels[rows],
+        dataset.class_names,
+        folds,
+    )
+
+
+def _digits(seed: int, why: str) -> DemoData:
+    dataset = load_dataset("digits", seed=seed)
+    from sklearn.datasets import load_digits
+
+    pixels = load_digits().data.astype(np.float32)
+    pixels = pixels[:, pixels.std(axis=0) > 0]
+    folds = {name: rows for name, rows in dataset.folds.items() if name != "validation"}
+    return DemoData(
+        f"{len(pixels):,} handwritten digits, their {pixels.shape[1]} pixels that vary as embeddings",
+        (why, "Running on scikit-learn's digits instead: the same job, smaller."),
+        None if importlib.util.find_spec("PIL") is None else dataset.images,
+        _centred(pixels, folds["train"]),
+        dataset.labels,
+        [f"digit {name}" for name in dataset.class_names],
+        folds,
+    )
+
+
+def _centred(features: NDArray[np.float32], train: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Take away the training images' mean: the same embeddings for codes and for the real-valued reference."""
+    mean = features[train].mean(axis=0, dtype=np.float64).astype(np.float32)
+    return np.asarray(features - mean)
