@@ -7,18 +7,15 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-import typer
 from typer.testing import CliRunner
 
-from h2q.cli.embed import embed
+from h2q.cli import build_app
 from h2q.datasets import load_dataset
 from h2q.similarity.features import extract_features
 
 pytest.importorskip("torch")
 
 SAMPLE = Path(__file__).resolve().parents[2] / "data" / "cifar10-sample.parquet"
-app = typer.Typer()
-app.command()(embed)
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +33,7 @@ def photos(tmp_path):
 
 
 def run(*arguments):
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+    return CliRunner().invoke(build_app(), ["embed", *(str(argument) for argument in arguments)])
 
 
 def test_a_folder_of_images_gives_its_features_in_the_order_of_names(photos, tmp_path):
@@ -56,9 +53,9 @@ def test_a_folder_of_images_gives_its_features_in_the_order_of_names(photos, tmp
 def test_broken_images_are_named_or_skipped_and_counted(photos, tmp_path):
     (photos / "03.jpg").write_bytes(b"broken")
     done = run(photos, "-o", tmp_path / "x.npy", "--image-size", 32)
-    assert done.exit_code != 0
-    assert "03.jpg does not decode" in str(done.exception)
-    assert "--skip-broken" in str(done.exception)
+    assert done.exit_code == 1
+    assert "03.jpg does not decode" in done.output
+    assert "--skip-broken" in done.output
     assert not (tmp_path / "x.npy").exists()
     done = run(photos, "-o", tmp_path / "x.npy", "--image-size", 32, "--skip-broken")
     assert "skipped     1" in done.stdout
@@ -87,5 +84,5 @@ def test_sub_folders_are_classes_and_folds_go_with_the_embeddings(photos, tmp_pa
 )
 def test_mistakes_are_named(arguments, message):
     done = run(*arguments)
-    assert done.exit_code != 0
-    assert message in f"{done.output} {done.exception}"
+    assert done.exit_code in (1, 2)
+    assert message in done.output
