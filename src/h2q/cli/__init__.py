@@ -15,7 +15,7 @@ def main() -> None:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal that knows no ² shows a ?
     try:
-        build_app()()
+        build_app()(prog_name="h2q")
     except KeyboardInterrupt:  # before a command has begun
         print("interrupted", file=sys.stderr)
         sys.exit(130)
@@ -37,12 +37,11 @@ def build_app() -> Any:
 
     app = typer.Typer(
         cls=common.Commands,
-        no_args_is_help=True,
+        invoke_without_command=True,
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
-        help="Embeddings to binary codes with the least loss, and their search.",
     )
-    app.callback()(common.version)
+    app.callback()(common.start)
     commands: tuple[Any, ...] = (demo, fit, encode, search, compare, info, embed, train)
     for command in commands:
         app.command()(command)

@@ -28,7 +28,7 @@ __all__ = [
     "print_paragraph",
     "print_table",
     "refuse_overwriting",
-    "version",
+    "start",
 ]
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
@@ -87,12 +87,15 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-def version(
-    show: Annotated[
+def start(
+    context: typer.Context,
+    version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Turn embeddings into binary codes with the least loss, and search them."""
+    """Embeddings to binary codes with the least loss, and their search."""
+    if context.invoked_subcommand is None:
+        print(context.get_help())
 
 
 def parse_bits(text: str, option: str = "--bits") -> list[int]:

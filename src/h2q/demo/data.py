@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from h2q.datasets import ImageDataset, load_dataset, search_folders
-from h2q.datasets.splits import split_per_class
+from h2q.datasets.splits import scale_sizes, split_per_class
 
 __all__ = ["DemoData", "load_demo_data"]
 
 _SAMPLE_SEED = 0  # that of scripts/draw_cifar10_sample.py: all of CIFAR-10 gives the images of the sample
 _SAMPLE_PER_CLASS = 600
-_PER_CLASS = {"train": 200, "query": 50, "validation": 0}  # of the sample; the other 350 are the database
+_PER_CLASS = {"train": 200, "query": 50, "validation": 20}  # of the sample; the other 330 are the database
 _BACKBONE = "efficientnet-lite0"
 
 
@@ -38,7 +38,7 @@ class DemoData:
     class_names : sequence of str
         Their names.
     folds : mapping of str to ndarray of int64
-        Rows of "train", "query" and "database"; no row is in two of them.
+        Rows of "train", "query", "validation" and "database"; no row is in two of them.
     """
 
     title: str
@@ -105,18 +105,18 @@ def _cifar10(dataset: ImageDataset, full: bool, seed: int) -> DemoData:
 
     everything = np.arange(len(dataset.images), dtype=np.int64)
     if full:
-        rows, folds = everything, dict(dataset.folds)
+        rows, folds = everything, dataset.folds
     else:
         digests = dataset.images.digests()  # type: ignore[attr-defined]  # all of CIFAR-10's images have them
         names = dataset.class_names
         rows = everything
         if len(rows) > 10 * _SAMPLE_PER_CLASS:
-            sizes = {"train": _SAMPLE_PER_CLASS, "query": 0, "validation": 0}
-            rows = split_per_class(dataset.labels, digests, sizes, seed=_SAMPLE_SEED, class_names=names)["train"]
+            drawn = {"train": _SAMPLE_PER_CLASS, "query": 0, "validation": 0}
+            rows = split_per_class(dataset.labels, digests, drawn, seed=_SAMPLE_SEED, class_names=names)["train"]
         kept = [digests[row] for row in rows]
-        folds = split_per_class(dataset.labels[rows], kept, _PER_CLASS, seed=seed, class_names=names)
+        sizes = scale_sizes(_PER_CLASS, len(rows), 10 * _SAMPLE_PER_CLASS)
+        folds = split_per_class(dataset.labels[rows], kept, sizes, seed=seed, class_names=names)
     features = extract_features(dataset, _BACKBONE, positions=None if len(rows) == len(everything) else rows)
-    folds.pop("validation")
     return DemoData(
         f"{len(rows):,} images of CIFAR-10, features of a frozen EfficientNet-Lite0",
         (),
@@ -133,16 +133,15 @@ def _digits(seed: int, why: str) -> DemoData:
     from sklearn.datasets import load_digits
 
     pixels = load_digits().data.astype(np.float32)
-    pixels = pixels[:, pixels.std(axis=0) > 0]
-    folds = {name: rows for name, rows in dataset.folds.items() if name != "validation"}
+    pixels = pixels[:, pixels[dataset.folds["train"]].std(axis=0) > 0]
     return DemoData(
         f"{len(pixels):,} handwritten digits, their {pixels.shape[1]} pixels that vary as embeddings",
         (why, "Running on scikit-learn's digits instead: the same job, smaller."),
         None if importlib.util.find_spec("PIL") is None else dataset.images,
-        _centred(pixels, folds["train"]),
+        _centred(pixels, dataset.folds["train"]),
         dataset.labels,
         [f"digit {name}" for name in dataset.class_names],
-        folds,
+        dataset.folds,
     )
 
 

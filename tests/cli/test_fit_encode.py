@@ -1,0 +1,171 @@
+"""``h2q fit`` and ``h2q encode``: the same as the library, and what they say to what is wrong."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import h2q
+from h2q import io
+
+METHODS = {
+    "h2q": h2q.HouseholderQuantizer,
+    "itq": h2q.ITQQuantizer,
+    "random": h2q.RandomRotationQuantizer,
+    "sign": h2q.SignQuantizer,
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_fit_is_what_the_library_does(method: str, document: Any, x_file: Path) -> None:
+    output = x_file.with_name("q.safetensors")
+    result = document("fit", x_file, "-o", output, "--method", method, "--bits", 20, "--seed", 3)
+    X = np.load(x_file)
+    expected = METHODS[method](20, random_state=3).fit(X)
+    np.testing.assert_array_equal(h2q.load_quantizer(output).encode(X), expected.encode(X))
+    assert result["quantization_error"] == pytest.approx(expected.quantization_error(X), rel=1e-5)
+    assert (result["bits"], result["dimensions"], result["rows"]) == (20, X.shape[1], len(X))
+
+
+def test_fit_options_reach_the_quantizer(document: Any, x_file: Path) -> None:
+    output = x_file.with_name("q.safetensors")
+    document("fit", x_file, "-o", output, "--no-center", "--whitening", 0.5, "--objective", "l1", "--bits", 8)
+    quantizer = h2q.load_quantizer(output)
+    assert (quantizer.center, quantizer.whitening, quantizer.objective) == (False, 0.5, "l1")
+    document("fit", x_file, "-o", output, "--schedule", "constant", "--max-samples", 200, "--bits", 8)
+    quantizer = h2q.load_quantizer(output)
+    assert (quantizer.schedule, quantizer.max_samples) == ("constant", 200)
+
+
+def test_the_same_seed_gives_the_same_bytes(document: Any, x_file: Path) -> None:
+    files = [x_file.with_name(f"{name}.safetensors") for name in "ab"]
+    for file in files:
+        document("fit", x_file, "-o", file, "--bits", 24)
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_fit_tells_people(run: Any, x_file: Path) -> None:
+    result = run("fit", x_file, "-o", x_file.with_name("q.safetensors"), "--bits", 32)
+    assert "H²Q: 61 dimensions to 32 bits, learnt from 1,797 rows" in result.stdout
+    assert "quantization error 0." in result.stdout
+    assert "q.safetensors" in result.stdout
+
+
+def test_parquet_in_chunks(document: Any, x_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    X = np.load(x_file)
+    parquet = x_file.with_suffix(".parquet")
+    pq.write_table(pa.table({"text": ["a"] * len(X), "vector": list(X)}), parquet)
+    monkeypatch.setattr(io, "_CHUNK_BYTES", 100 * 4 * X.shape[1])
+    output, codes = x_file.with_name("q.safetensors"), x_file.with_name("codes.npy")
+    document("fit", parquet, "-o", output, "--bits", 32)
+    result = document("encode", f"{parquet}:vector", "-q", output, "-o", codes)
+    np.testing.assert_array_equal(np.load(codes), h2q.load_quantizer(output).encode(X))
+    assert (result["items"], result["bits"]) == (len(X), 32)
+
+
+def test_encode_is_what_the_library_does(run: Any, x_file: Path, quantizer_file: Path) -> None:
+    codes = x_file.with_name("codes.npy")
+    result = run("encode", x_file, "-q", quantizer_file, "-o", codes)
+    assert "1,797 embeddings to codes of 32 bits" in result.stdout
+    assert "61 times smaller" in result.stdout
+    np.testing.assert_array_equal(np.load(codes), h2q.load_quantizer(quantizer_file).encode(np.load(x_file)))
+
+
+def test_encode_replaces_a_file_but_keeps_it_when_it_fails(
+    run: Any, fails: Any, x_file: Path, quantizer_file: Path
+) -> None:
+    codes = x_file.with_name("codes.npy")
+    assert run("encode", x_file, "-q", quantizer_file, "-o", codes).exit_code == 0
+    before = codes.read_bytes()
+    X = np.load(x_file)
+    X[1000, 0] = np.inf
+    np.save(x_file.with_name("broken.npy"), X)
+    message = fails(1, "encode", x_file.with_name("broken.npy"), "-q", quantizer_file, "-o", codes)
+    assert "broken.npy contains infinity (inf) in 1 of" in message
+    assert "first: row 1000" in message
+    assert codes.read_bytes() == before
+    assert not list(codes.parent.glob(".*"))
+
+
+def test_a_row_of_zeros_without_a_mean(run: Any, fails: Any, x_file: Path) -> None:
+    quantizer, X = x_file.with_name("q.safetensors"), np.load(x_file)
+    assert run("fit", x_file, "-o", quantizer, "--no-center", "--bits", 8).exit_code == 0
+    X[5] = 0
+    np.save(x_file.with_name("zero.npy"), X)
+    message = fails(1, "encode", x_file.with_name("zero.npy"), "-q", quantizer, "-o", x_file.with_name("c.npy"))
+    assert "zero.npy" in message
+    assert "all-zero row(s) (first: row 5)" in message
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "arguments", "message"),
+    [
+        (1, ["missing.npy", "-o", "q.safetensors"], "there is no file missing.npy"),
+        (1, ["x.npy", "-o", "q.safetensors", "--bits", "100"], "x.npy: n_bits must be at most the number of features"),
+        (1, ["codes.npy", "-o", "q.safetensors"], "codes.npy: X must hold floating-point embeddings; got a uint8"),
+        (1, ["foreign.npy", "-o", "q.safetensors"], "foreign.npy holds Python objects or is no NumPy file"),
+        (1, ["nan.npy", "-o", "q.safetensors"], "nan.npy: X contains NaN in 1 of 1797 rows (first: row 7)"),
+        (2, ["x.npy"], "Missing option '--output' / '-o'"),
+        (
+            2,
+            ["x.npy", "-o", "q.bin"],
+            "Invalid value for --output: expected a name that ends in .safetensors; got q.bin",
+        ),
+        (2, ["x.npy", "-o", "no/q.safetensors"], "Invalid value for --output: the folder no does not exist"),
+        (2, ["x.npy", "-o", "q.safetensors", "--bits", "many"], "Invalid value for '--bits'"),
+        (2, ["x.npy", "-o", "q.safetensors", "--bits", "0"], "Invalid value for '--bits'"),
+        (2, ["x.npy", "-o", "q.safetensors", "--method", "pca"], "'pca' is not one of 'h2q', 'itq', 'random', 'sign'"),
+        (2, ["x.npy", "-o", "q.safetensors", "--objective", "l3"], "--objective: expected one of l2, l1, min_entry"),
+        (
+            2,
+            ["x.npy", "-o", "q.safetensors", "--method", "itq", "--objective", "l2"],
+            "Invalid value for --objective: only --method h2q takes it; the method is itq",
+        ),
+        (2, ["x.npy", "-o", "q.safetensors", "--restarts", "3"], "--restarts: only --method itq takes it"),
+        (2, ["x.npy", "-o", "q.safetensors", "--whitening", "2"], "Invalid value for '--whitening'"),
+        (2, ["x.safetensors", "-o", "x.safetensors"], "x.safetensors is also an input; give another name"),
+    ],
+)
+def test_fit_refuses(
+    exit_code: int, arguments: list[str], message: str, fails: Any, x_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(x_file.parent)
+    X = np.load(x_file)
+    Path("x.safetensors").write_bytes(b"")
+    np.save("codes.npy", np.zeros((10, 4), np.uint8))
+    Path("foreign.npy").write_text("neither this nor that")
+    X[7] = np.nan
+    np.save("nan.npy", X)
+    assert message in fails(exit_code, "fit", *arguments)
+    assert not Path("q.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "arguments", "message"),
+    [
+        (1, ["x.npy", "-q", "missing.safetensors", "-o", "c.npy"], "missing.safetensors: No such file or directory"),
+        (1, ["x.npy", "-q", "x.npy", "-o", "c.npy"], "x.npy is not a file that h2q wrote"),
+        (1, ["narrow.npy", "-q", "quantizer.safetensors", "-o", "c.npy"], "narrow.npy has 10 features, but 61 were"),
+        (1, ["empty.npy", "-q", "quantizer.safetensors", "-o", "c.npy"], "empty.npy is empty"),
+        (2, ["x.npy", "-o", "c.npy"], "Missing option '--quantizer' / '-q'"),
+        (2, ["x.npy", "-q", "quantizer.safetensors", "-o", "c.txt"], "expected a name that ends in .npy; got c.txt"),
+        (2, ["x.npy", "-q", "quantizer.safetensors", "-o", "x.npy"], "x.npy is also an input"),
+    ],
+)
+def test_encode_refuses(
+    exit_code: int,
+    arguments: list[str],
+    message: str,
+    fails: Any,
+    quantizer_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(quantizer_file.parent)
+    X = np.load("x.npy")
+    np.save("narrow.npy", X[:, :10])
+    np.save("empty.npy", X[:0])
+    assert message in fails(exit_code, "encode", *arguments)
+    assert not Path("c.npy").exists()

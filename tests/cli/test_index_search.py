@@ -1,0 +1,187 @@
+"""``h2q index`` and ``h2q search``: the same as the library, and what they say to what is wrong."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import h2q
+
+
+@pytest.fixture(autouse=True)
+def in_folder(x_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(x_file.parent)
+    X = np.load(x_file)
+    np.save("queries.npy", X[:7])
+    np.save("ids.npy", np.arange(len(X)) * 10)
+
+
+@pytest.fixture
+def codes_file(run: Any, quantizer_file: Path) -> Path:
+    assert run("encode", "x.npy", "-q", quantizer_file, "-o", "codes.npy").exit_code == 0
+    return Path("codes.npy")
+
+
+def library_index(quantizer_file: Path) -> h2q.BinaryIndex:
+    index = h2q.BinaryIndex(quantizer=h2q.load_quantizer(quantizer_file), keep_embeddings=True)
+    index.add(np.load("x.npy"))
+    return index
+
+
+@pytest.mark.parametrize(
+    ("options", "arguments"),
+    [
+        ({}, []),
+        ({"scoring": "asymmetric"}, ["--scoring", "asymmetric"]),
+        ({"rerank": 50}, ["--rerank", "50"]),
+    ],
+)
+def test_search_is_what_the_library_does(
+    options: dict[str, Any], arguments: list[str], document: Any, index_folder: Path, quantizer_file: Path
+) -> None:
+    found = document("search", index_folder, "queries.npy", "-k", 5, *arguments)
+    expected = library_index(quantizer_file).search(np.load("queries.npy"), 5, **options)
+    assert found["ids"] == expected.ids.tolist()
+    np.testing.assert_allclose(found["distances"], expected.distances, atol=1e-6)
+
+
+def test_search_within_a_radius(document: Any, index_folder: Path, quantizer_file: Path) -> None:
+    found = document("search", index_folder, "queries.npy", "--radius", 4)
+    expected = library_index(quantizer_file).search_radius(np.load("queries.npy"), 4)
+    assert found["ids"] == [expected[q].ids.tolist() for q in range(7)]
+    assert found["radius"] == 4
+
+
+def test_codes_need_no_quantizer(run: Any, document: Any, codes_file: Path) -> None:
+    assert run("index", "build", codes_file, "-o", "plain").exit_code == 0
+    np.save("query_codes.npy", np.load(codes_file)[:3])
+    found = document("search", "plain", "query_codes.npy", "-k", 1)
+    assert [distances for (distances,) in found["distances"]] == [0, 0, 0]
+    assert h2q.BinaryIndex.open("plain").n_bits == 32
+
+
+def test_ids_append_remove_compact(document: Any, codes_file: Path) -> None:
+    built = document("index", "build", codes_file, "--ids", "ids.npy", "-o", "index")
+    n = built["items"]
+    assert built["added"] == n == len(np.load("x.npy"))
+    appended = document("index", "append", "index", codes_file)
+    assert appended["items"] == 2 * n
+    assert (10 * (n - 1) + 1) in h2q.BinaryIndex.open("index")
+    assert document("index", "remove", "index", "0,10,20")["items"] == 2 * n - 3
+    np.save("gone.npy", np.array([30, 40]))
+    assert document("index", "remove", "index", "gone.npy")["removed"] == 2
+    assert len(document("info", "index")["quantizer"] or "") == 0
+    assert document("index", "compact", "index")["items"] == 2 * n - 5
+    assert document("info", "index")["segments"] == 1
+
+
+def test_build_replaces_an_index(document: Any, codes_file: Path) -> None:
+    np.save("few.npy", np.load(codes_file)[:5])
+    document("index", "build", codes_file, "-o", "index")
+    assert document("index", "build", "few.npy", "-o", "index")["items"] == 5
+    assert len(h2q.BinaryIndex.open("index")) == 5
+
+
+@pytest.mark.parametrize("name", ["found.npz", "found.json"])
+def test_results_in_a_file(name: str, run: Any, document: Any, index_folder: Path) -> None:
+    expected = document("search", index_folder, "queries.npy", "-k", 3)
+    result = run("search", index_folder, "queries.npy", "-k", 3, "-o", name)
+    assert f"results saved to {name}" in result.stdout
+    if name.endswith("json"):
+        found = json.loads(Path(name).read_text())
+    else:
+        with np.load(name) as arrays:
+            found = {key: arrays[key].tolist() for key in arrays.files}
+    assert found == {"ids": expected["ids"], "distances": expected["distances"]}
+
+
+def test_radius_results_in_a_file(run: Any, document: Any, index_folder: Path) -> None:
+    expected = document("search", index_folder, "queries.npy", "--radius", 3)
+    assert run("search", index_folder, "queries.npy", "--radius", 3, "-o", "found.npz").exit_code == 0
+    with np.load("found.npz") as arrays:
+        parts = np.split(arrays["ids"], arrays["offsets"][1:-1])
+    assert [part.tolist() for part in parts] == expected["ids"]
+
+
+def test_a_table_for_people(run: Any, index_folder: Path) -> None:
+    np.save("many.npy", np.load("x.npy")[:12])
+    lines = run("search", index_folder, "many.npy", "-k", 2).stdout.splitlines()
+    assert any(line.split()[:3] == ["3", "3", "(0)"] for line in lines)
+    assert "12 queries, 2 nearest of 1,797 items" in lines[-1]
+    assert "2 more: -o FILE or --json" in lines[-1]
+
+
+def test_few_items_are_enough_unless_k_is_asked_for(document: Any, fails: Any, codes_file: Path) -> None:
+    np.save("few.npy", np.load(codes_file)[:4])
+    document("index", "build", "few.npy", "-o", "small")
+    assert document("search", "small", "few.npy")["k"] == 4
+    message = fails(1, "search", "small", "few.npy", "-k", 10)
+    assert message == "error: -k must be at most the number of items in small, 4; got 10"
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "arguments", "message"),
+    [
+        (1, ["build", "missing.npy", "-o", "new"], "there is no file missing.npy"),
+        (2, ["build", "x.npy", "-o", "new"], "x.npy holds float32, not codes (uint8): embeddings need --quantizer"),
+        (1, ["build", "codes.npy", "-o", "new", "--bits", "64"], "codes.npy: items must have shape (n, 8)"),
+        (1, ["build", "codes.npy", "-o", "new", "--ids", "short.npy"], "--ids short.npy must be 1-D with 1797 entries"),
+        (1, ["build", "codes.npy", "-o", "new", "--ids", "twice.npy"], "--ids twice.npy holds 1 id(s) more than once"),
+        (1, ["build", "codes.npy", "-o", "full"], "full holds other files and no index; choose another folder"),
+        (1, ["build", "codes.npy", "-o", "codes.npy"], "codes.npy is a file; an index is saved to a folder"),
+        (2, ["build", "codes.npy"], "Missing option '--output' / '-o'"),
+        (1, ["append", "nowhere", "codes.npy"], "there is no index at"),
+        (1, ["append", "index", "codes.npy"], "items are codes, but this index keeps embeddings"),
+        (1, ["append", "index", "x.npy", "--ids", "taken.npy"], "x.npy: ids holds 1797 id(s) that the index has"),
+        (1, ["append", "index", "narrow.npy"], "narrow.npy has 10 features, but 61 were expected"),
+        (1, ["remove", "index", "99999999"], "1 of 1 ids are not in the index (first: 99999999); nothing was removed"),
+        (1, ["remove", "index", "some"], "there is no file some"),
+        (2, ["remove", "index"], "Missing argument 'IDS'"),
+        (1, ["compact", "full"], "is not an index of h2q: it holds no manifest.json"),
+        (2, ["shrink", "index"], "No such command 'shrink'"),
+        (2, ["compact"], "Missing argument 'INDEX'"),
+    ],
+)
+def test_index_refuses(
+    exit_code: int, arguments: list[str], message: str, fails: Any, index_folder: Path, codes_file: Path
+) -> None:
+    X = np.load("x.npy")
+    np.save("short.npy", np.arange(3))
+    np.save("twice.npy", np.r_[0, np.arange(len(X) - 1)])
+    np.save("taken.npy", np.arange(len(X)))
+    np.save("narrow.npy", X[:, :10])
+    Path("full").mkdir()
+    Path("full/letter.txt").write_text("mine")
+    before = h2q.BinaryIndex.open(index_folder).ids
+    assert message in fails(exit_code, "index", *arguments)
+    assert not Path("new").exists()
+    np.testing.assert_array_equal(h2q.BinaryIndex.open(index_folder).ids, before)
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "arguments", "message"),
+    [
+        (1, ["nowhere", "queries.npy"], "there is no index at"),
+        (1, ["index", "missing.npy"], "there is no file missing.npy"),
+        (1, ["index", "ids.npy"], "ids.npy has shape (1797,); expected a 2-D array"),
+        (1, ["index", "wide.npy"], "queries has 10 features, but 61 were expected"),
+        (1, ["index", "codes.npy", "--rerank", "50"], "re-ranking needs queries as embeddings, not codes"),
+        (1, ["plain", "queries.npy"], "queries must be packed codes (uint8), since this index has no quantizer"),
+        (1, ["plain", "wide_codes.npy"], "queries must have shape (n, 4)"),
+        (2, ["index"], "Missing argument 'QUERIES'"),
+        (2, ["index", "queries.npy", "-k", "0"], "Invalid value for '-k'"),
+        (2, ["index", "queries.npy", "-k", "5", "--radius", "3"], "-k: it does not go with --radius"),
+        (2, ["index", "queries.npy", "--rerank", "5"], "--rerank: expected at least -k, which is 10; got 5"),
+        (2, ["index", "queries.npy", "-o", "found.csv"], "expected a name that ends in .npz or .json; got found.csv"),
+        (2, ["index", "queries.npy", "--scoring", "cosine"], "'cosine' is not one of 'hamming', 'asymmetric'"),
+    ],
+)
+def test_search_refuses(
+    exit_code: int, arguments: list[str], message: str, run: Any, fails: Any, index_folder: Path, codes_file: Path
+) -> None:
+    assert run("index", "build", codes_file, "-o", "plain").exit_code == 0
+    np.save("wide.npy", np.load("x.npy")[:, :10])
+    np.save("wide_codes.npy", np.zeros((2, 9), np.uint8))
+    assert message in fails(exit_code, "search", *arguments)
