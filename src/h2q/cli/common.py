@@ -58,10 +58,21 @@ class Commands(typer.core.TyperGroup):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
                 raise typer.Exit(_BROKEN_PIPE) from None
             except Exception as error:
+                _say_what_came(error)
                 if hasattr(error, "exit_code") or isinstance(error, typer.Abort) or os.environ.get("H2Q_DEBUG"):
                     raise
                 print(f"error: {_explain(error)}", file=sys.stderr)
                 raise typer.Exit(1) from None
+
+
+def _say_what_came(error: Exception) -> None:
+    """Add what was typed to typer's message about an option that does not read, which leaves it out."""
+    faults = getattr(error.__cause__, "errors", None)
+    message = getattr(error, "message", None)
+    if callable(faults) and isinstance(message, str):
+        given = repr(faults()[0]["input"])
+        if given not in message:
+            error.message = f"{message}; got {given}"  # type: ignore[attr-defined]
 
 
 def _explain(error: Exception) -> str:
@@ -136,6 +147,8 @@ def check_output(output: Path, *suffixes: str) -> None:
         raise typer.BadParameter(
             f"expected a name that ends in {' or '.join(suffixes)}; got {output}", param_hint=_OUTPUT
         )
+    if output.parent.exists() and not output.parent.is_dir():
+        raise typer.BadParameter(f"{output.parent} is a file, not a folder to write to", param_hint=_OUTPUT)
     if not output.parent.is_dir():
         raise typer.BadParameter(f"the folder {output.parent} does not exist; make it first", param_hint=_OUTPUT)
     if output.is_dir():

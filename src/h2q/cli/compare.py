@@ -44,7 +44,10 @@ def compare(
     seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare sign, random rotation, ITQ and H²Q on held-out queries of the same file."""
+    """Compare sign, random rotation, ITQ and H²Q.
+
+    On embeddings of yours: some rows are held out as queries, the rest is fitted on and searched.
+    """
     import numpy as np
 
     from h2q.checks import as_embeddings

@@ -18,7 +18,11 @@ def demo(
     seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Turn real images into codes, search them, and show what was gained over the baselines."""
+    """Run the main job on real images.
+
+    Images to embeddings to codes to neighbours, scored by class and by float neighbours beside the baselines: a table
+    and a picture, which end in the folder --out.
+    """
     from h2q.demo import run
     from h2q.demo.data import load_demo_data
 

@@ -28,7 +28,10 @@ def encode(
     output: Annotated[Path, typer.Option("--output", "-o", help="The codes, a .npy file of uint8.")],
     as_json: JsonOption = False,
 ) -> None:
-    """Turn embeddings into packed codes, a chunk at a time: the file may be larger than memory."""
+    """Turn embeddings into packed codes.
+
+    A chunk at a time: the file may be larger than memory.
+    """
     import numpy as np
 
     from h2q.checks import bytes_per_code

@@ -43,7 +43,10 @@ def search(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Find the nearest items of each query, exactly; ties go to the lower id."""
+    """Find the nearest items of each query.
+
+    Exactly; ties go to the lower id.
+    """
     from h2q.io import open_array
     from h2q.retrieval import BinaryIndex
 
