@@ -1,5 +1,7 @@
 """``h2q fit`` and ``h2q encode``: the same as the library, and what they say to what is wrong."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -170,3 +172,45 @@ def test_encode_refuses(
     np.save("empty.npy", X[:0])
     assert message in fails(exit_code, "encode", *arguments)
     assert not Path("c.npy").exists()
+
+
+def test_memory_does_not_grow_with_the_file(tmp_path: Path, quantizer_file: Path) -> None:
+    rows, X = 1_000_000, np.load(quantizer_file.with_name("x.npy"))
+    with io.write_npy(tmp_path / "large.npy", (rows, X.shape[1]), np.float32) as write:
+        for start in range(0, rows, 50_000):
+            write(np.resize(np.roll(X, start, axis=0), (min(50_000, rows - start), X.shape[1])))
+    size = (tmp_path / "large.npy").stat().st_size
+    grown = {}
+    for name in ("x.npy", "large.npy"):
+        path = quantizer_file.with_name("x.npy") if name == "x.npy" else tmp_path / name
+        command = [sys.executable, "-c", PEAK, "encode", path, "-q", quantizer_file, "-o", tmp_path / "codes.npy"]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        grown[name] = 1024 * int(done.stderr)
+    assert size > 240e6
+    assert grown["large.npy"] - grown["x.npy"] < 0.4 * size
+
+
+# Memory that is the process's own; pages of the mapped input can be dropped at any time, and are not counted.
+PEAK = """
+import sys, threading, time
+from h2q.cli import build_app
+
+def own_kilobytes():
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("RssAnon"))
+
+peak, done = [0], threading.Event()
+def watch():
+    while not done.is_set():
+        peak[0] = max(peak[0], own_kilobytes())
+        time.sleep(0.002)
+
+thread = threading.Thread(target=watch)
+thread.start()
+try:
+    build_app()(sys.argv[1:], standalone_mode=False)
+finally:
+    done.set()
+    thread.join()
+    print(peak[0], file=sys.stderr)
+"""

@@ -1,0 +1,48 @@
+"""The examples run, and show what they say they show."""
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+def load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in EXAMPLES.glob("*.py")))
+def test_every_example_runs(name: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / f"{name}.py"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout
+
+
+def test_a_file_of_ones_own(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    centers = rng.standard_normal((20, 48))
+    np.save(tmp_path / "x.npy", (centers[rng.integers(0, 20, 800)] + rng.standard_normal((800, 48))).astype(np.float32))
+    assert load("compress_embeddings").main(np.load(tmp_path / "x.npy", mmap_mode="r")) > 0.8
+
+
+def test_the_growing_index_forgets(tmp_path: Path) -> None:
+    neighbors = load("growing_index").main(tmp_path / "index")
+    assert not np.isin(neighbors.ids, [5000, 5001]).any()
+    np.testing.assert_array_equal(neighbors.ids[2:, 0], [5002, 5003, 5004])
+
+
+def test_the_objective_does_what_it_is_for() -> None:
+    values = load("own_objective").main()
+    assert values["learnt"] < 0.7 * values["random rotation"]
