@@ -1,5 +1,6 @@
 """Checks of what users pass in: one function a kind of argument, each error naming the argument and the way out."""
 
+import math
 import warnings
 from typing import Any, Literal
 
@@ -8,7 +9,16 @@ from numpy.typing import NDArray
 
 from h2q.errors import describe
 
-__all__ = ["as_codes", "as_embeddings", "as_ids", "as_labels", "bytes_per_code", "check_integer", "check_n_bits"]
+__all__ = [
+    "as_codes",
+    "as_embeddings",
+    "as_ids",
+    "as_labels",
+    "bytes_per_code",
+    "check_integer",
+    "check_n_bits",
+    "check_number",
+]
 
 MAX_BITS = 65_536
 AllowZeroRows = bool | Literal["warn"]
@@ -39,6 +49,36 @@ def check_integer(value: Any, name: str, *, low: int, high: int | None = None) -
     if value < low or (high is not None and value > high):
         raise ValueError(f"{name} must be {bound}; got {value}")
     return int(value)
+
+
+def check_number(
+    value: Any, name: str, *, low: float = -math.inf, high: float = math.inf, above: float = -math.inf
+) -> float:
+    """Return `value` as a float if it is a finite number within ``low`` and ``high`` (both allowed) and over ``above``.
+
+    Raises
+    ------
+    TypeError
+        If it is not a real number (a bool is not one).
+    ValueError
+        If it is NaN, infinite or out of range.
+
+    Examples
+    --------
+    >>> check_number(2, "gamma", above=0)
+    2.0
+    >>> check_number(0, "gamma", above=0)
+    Traceback (most recent call last):
+    ...
+    ValueError: gamma must be a finite number above 0; got 0
+    """
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise TypeError(f"{name} must be a number; got {describe(value)}")
+    if not (math.isfinite(value) and low <= value <= high and value > above):
+        bounds = [f"{word} {bound:g}" for word, bound in (("above", above), ("at least", low), ("at most", high))
+                  if math.isfinite(bound)]  # fmt: skip
+        raise ValueError(f"{name} must be a finite number{' ' + ' and '.join(bounds) if bounds else ''}; got {value}")
+    return float(value)
 
 
 def check_n_bits(n_bits: Any, name: str = "n_bits") -> int:

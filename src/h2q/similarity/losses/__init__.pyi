@@ -1,0 +1,16 @@
+from .adsh import ADSH as ADSH
+from .adsh import update_codes as update_codes
+from .base import PairLoss as PairLoss
+from .base import SimilarityLoss as SimilarityLoss
+from .cosine_embedding import CosineEmbedding as CosineEmbedding
+from .csq import CSQ as CSQ
+from .dch import DCH as DCH
+from .dhn import DHN as DHN
+from .dpsh import DPSH as DPSH
+from .hashnet import HashNet as HashNet
+from .hyp2 import HyP2 as HyP2
+from .margins import code_margin as code_margin
+from .orthohash import OrthoHash as OrthoHash
+from .registry import LOSSES as LOSSES
+from .registry import make_loss as make_loss
+from .wglhh import WGLHH as WGLHH

@@ -1,0 +1,67 @@
+"""What every loss is: a module ``loss(embeddings, labels)`` that gives a scalar in full precision."""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from h2q.similarity.losses.pairs import check_batch, distinct_pairs, similar_pairs
+
+__all__ = ["PairLoss", "SimilarityLoss"]
+
+
+class SimilarityLoss(nn.Module):
+    """Base of all losses: checks the batch, computes in full precision, and leaves the formula to `batch_loss`.
+
+    Attributes
+    ----------
+    unit_norm : bool
+        Whether only the direction of an embedding counts: rows are scaled to norm 1 inside.
+    needs_n_classes : bool
+        Whether the constructor takes `n_bits` and `n_classes`.
+    """
+
+    unit_norm: ClassVar[bool] = False
+    needs_n_classes: ClassVar[bool] = False
+
+    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """Return the loss of a batch.
+
+        Parameters
+        ----------
+        embeddings : Tensor of shape (n, k)
+            Real-valued, of any floating-point type; halves are computed with as float32, also under autocast.
+        labels : Tensor of shape (n,) or (n, c)
+            Class ids, or multi-hot rows.
+
+        Returns
+        -------
+        Tensor of shape ()
+            0, with gradients of 0, where the batch holds nothing that the loss is about (one item has no pairs).
+        """
+        check_batch(embeddings, labels)
+        with torch.autocast(embeddings.device.type, enabled=False):
+            if embeddings.dtype in (torch.float16, torch.bfloat16):
+                embeddings = embeddings.float()
+            return self.batch_loss(embeddings, labels)
+
+    def batch_loss(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """Return the loss of a checked batch in float32 or float64."""
+        raise NotImplementedError
+
+
+class PairLoss(SimilarityLoss):
+    """Base of losses that are about pairs alone: the formula is `pair_loss`.
+
+    On the joint batch of several processes this is the joint loss: pairs across processes are pairs as well.
+    """
+
+    def batch_loss(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """Return `pair_loss` of the pairs of different items."""
+        return self.pair_loss(
+            embeddings, similar_pairs(labels), distinct_pairs(len(embeddings), embeddings.device), labels
+        )
+
+    def pair_loss(self, embeddings: Tensor, similar: Tensor, pairs: Tensor, labels: Tensor) -> Tensor:
+        """Return the loss, given which of n x n pairs are similar and which are pairs of different items."""
+        raise NotImplementedError
