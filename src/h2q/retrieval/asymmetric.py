@@ -8,10 +8,14 @@ query's own, where z is the rotated query. With all abs(z_j) = 1 it is the Hammi
 from typing import Any
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 from numpy.typing import NDArray
 
+from h2q.retrieval.threads import run_jobs, threads_for
+
 __all__ = ["byte_tables", "nearest_asymmetric"]
+
+_JOB_BYTES = 1 << 26  # looked up in a tenth of a second
 
 
 def byte_tables(rotated: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -38,7 +42,7 @@ def byte_tables(rotated: NDArray[np.float32]) -> NDArray[np.float32]:
     padded[:, :n_bits] = rotated
     values = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).astype(np.float32)
     # abs(z) where value and sign differ: z where the value is 0 and z > 0, -z where it is 1 and z <= 0.
-    pieces = padded.reshape(n, -1, 8)
+    pieces = padded.reshape(n, padded.shape[1] // 8, 8)
     return np.asarray(np.maximum(pieces, 0) @ (1 - values).T + np.maximum(-pieces, 0) @ values.T, np.float32)
 
 
@@ -65,37 +69,47 @@ def nearest_asymmetric(
     distances : ndarray of float32, shape (n_queries, k)
         Infinity where fewer rows are alive.
     """
-    rows = np.full((len(tables), k), -1, np.int64)
-    distances = np.full((len(tables), k), np.inf, np.float32)
-    _scan(tables, codes, alive, rows, distances)
-    order = np.lexsort((rows, distances), axis=-1)
-    return np.take_along_axis(rows, order, 1), np.take_along_axis(distances, order, 1)
+    n = len(tables)
+    threads = threads_for(n * codes.size)
+    # Few queries share the rows out among the threads; many are shared out themselves. Short jobs can be interrupted.
+    parts = max(threads if n < 4 * threads else 1, -(-codes.size // _JOB_BYTES))
+    rows = np.full((n, parts, k), -1, np.int64)
+    distances = np.full((n, parts, k), np.inf, np.float32)
+
+    def scan(job: int) -> None:
+        q, part = job // parts, job % parts
+        first, last = part * len(codes) // parts, (part + 1) * len(codes) // parts
+        _scan(tables[q], codes[first:last], alive[first:last], first, rows[q, part], distances[q, part])
+
+    run_jobs(scan, n * parts, threads)
+    flat_rows, flat_distances = rows.reshape(n, parts * k), distances.reshape(n, parts * k)
+    order = np.lexsort((flat_rows, flat_distances), axis=-1)[:, :k]
+    return np.take_along_axis(flat_rows, order, 1), np.take_along_axis(flat_distances, order, 1)
 
 
-@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
-def _scan(tables: Any, codes: Any, alive: Any, rows: Any, distances: Any) -> None:
-    """Keep the nearest of each query in a heap whose root is the farthest kept, of these the highest row."""
-    k = rows.shape[1]
-    for q in prange(len(tables)):
-        table, kept, near = tables[q], rows[q], distances[q]
-        for i in range(len(codes)):
-            distance = np.float32(0)
-            for byte in range(codes.shape[1]):
-                distance += table[byte, codes[i, byte]]
-            # Rows rise, so one at the distance of the farthest kept cannot displace it.
-            if distance >= near[0] or not (len(alive) == 0 or alive[i]):
-                continue
-            parent = 0
-            while True:
-                child = 2 * parent + 1
-                if child >= k:
-                    break
-                if child + 1 < k and (
-                    near[child + 1] > near[child] or (near[child + 1] == near[child] and kept[child + 1] > kept[child])
-                ):
-                    child += 1
-                if near[child] < distance:
-                    break
-                near[parent], kept[parent] = near[child], kept[child]
-                parent = child
-            near[parent], kept[parent] = distance, i
+@njit(cache=True, nogil=True, error_model="numpy")
+def _scan(table: Any, codes: Any, alive: Any, first: int, kept: Any, near: Any) -> None:
+    """Keep the nearest rows in a heap whose root is the farthest kept, of these the highest row."""
+    k = len(kept)
+    for i in range(len(codes)):
+        distance = np.float32(0)
+        for byte in range(codes.shape[1]):
+            distance += table[byte, codes[i, byte]]
+        # Rows rise, so one at the distance of the farthest kept cannot displace it.
+        if distance >= near[0] or not (len(alive) == 0 or alive[i]):
+            continue
+        parent = 0
+        while True:
+            child = 2 * parent + 1
+            if child >= k:
+                break
+            if child + 1 < k and (
+                near[child + 1] > near[child] or (near[child + 1] == near[child] and kept[child + 1] > kept[child])
+            ):
+                child += 1
+            # At one distance the new row is the highest, hence the farther.
+            if near[child] <= distance:
+                break
+            near[parent], kept[parent] = near[child], kept[child]
+            parent = child
+        near[parent], kept[parent] = distance, first + i

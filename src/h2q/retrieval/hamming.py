@@ -6,7 +6,6 @@ item by item. What is near enough follows from counts of the items accepted so f
 """
 
 import numpy as np
-from numba import get_num_threads
 from numpy.typing import NDArray
 
 from h2q.checks import check_integer
@@ -14,13 +13,14 @@ from h2q.errors import describe
 from h2q.retrieval import kernels
 from h2q.retrieval.neighbors import Neighbors, RadiusNeighbors
 from h2q.retrieval.popcount import as_words
+from h2q.retrieval.threads import run_jobs, threads_for
 
 __all__ = ["NearestScan", "RadiusScan", "distances", "nearest", "within"]
 
-# A kernel runs for this many bytes of codes at a time, so that it can be interrupted in between.
-_CHUNK_BYTES = 64 << 20
-_GROUP = 32
+_CHUNK_BYTES = 64 << 20  # scanned at a time, so that a job is short enough to interrupt
+_GROUP = 32  # queries that share a tile
 _GROUP_ITEMS = 1 << 21  # candidates that a group may hold at once
+_ROW_ITEMS = 1 << 20  # distances that one job fills in
 _ALL_ALIVE = np.ones(0, np.bool_)
 
 
@@ -53,7 +53,14 @@ def distances(queries: NDArray[np.uint8], database: NDArray[np.uint8]) -> NDArra
     """
     _check_widths(queries, database)
     result = np.empty((len(queries), len(database)), np.int32)
-    kernels.distance_rows(as_words(queries), as_words(database), result)
+    query_words, words = as_words(queries), as_words(database)
+    rows = max(1, _ROW_ITEMS // max(1, len(words)))
+
+    def fill(job: int) -> None:
+        part = slice(job * rows, (job + 1) * rows)
+        kernels.distance_rows(query_words[part], words, result[part])
+
+    run_jobs(fill, -(-len(queries) // rows), threads_for(len(queries) * words.size))
     return result
 
 
@@ -171,12 +178,20 @@ class NearestScan:
         """Return the nearest rows of one chunk: positions (-1 where fewer were near enough) and distances."""
         n, k = len(self._queries), min(self._k, len(words))
         group = max(1, min(_GROUP, _GROUP_ITEMS // (2 * k)))
-        # Few queries share the rows out among the threads; many are shared out themselves.
-        threads = get_num_threads()
-        parts = 1 if n > group * (threads - 1) else threads
+        threads = threads_for(n * words.size)
+        groups, parts = _shares(n, group, threads)
         positions = np.full((n, parts, k), -1, np.int64)
         found = np.full((n, parts, k), np.iinfo(np.int32).max, np.int32)
-        kernels.scan_nearest(self._queries, words, alive, self._limits, group, positions, found)
+
+        def scan(job: int) -> None:
+            some, part = slice(job // parts * group, (job // parts + 1) * group), job % parts
+            some_queries, limits = self._queries[some], self._limits[some]
+            low, high = _part(part, parts, len(words))
+            kernels.scan_nearest(
+                some_queries, words, alive, limits, low, high, positions[some, part], found[some, part]
+            )
+
+        run_jobs(scan, groups * parts, threads)
         return positions.reshape(n, parts * k), found.reshape(n, parts * k)
 
     def _merge(self, ids: NDArray[np.int64], found: NDArray[np.int32]) -> None:
@@ -222,16 +237,29 @@ class RadiusScan:
         n, width = database.shape
         rows = max(1, _CHUNK_BYTES // width)
         for start in range(0, n, rows):
-            words = as_words(database[start : start + rows])
-            living = _ALL_ALIVE if alive is None else alive[start : start + rows]
-            counts = np.zeros((len(self._queries), get_num_threads()), np.int64)
-            kernels.count_within(self._queries, words, living, self._radius, counts)
-            total = int(counts.sum())
-            starts = (counts.ravel().cumsum() - counts.ravel()).reshape(counts.shape)
-            positions, found = np.empty(total, np.int64), np.empty(total, np.int32)
-            kernels.collect_within(self._queries, words, living, self._radius, starts, positions, found)
+            owners, positions, near = self._scan(
+                as_words(database[start : start + rows]),
+                _ALL_ALIVE if alive is None else alive[start : start + rows],
+            )
             part_ids = positions + start if ids is None else ids[start : start + rows][positions]
-            self._found.append((np.repeat(np.arange(len(counts)), counts.sum(axis=1)), part_ids, found))
+            self._found.append((owners, part_ids, near))
+
+    def _scan(
+        self, words: NDArray[np.uint64], alive: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]]:
+        """Return the query, the position and the distance of each item of one chunk within the radius of a query."""
+        threads = threads_for(len(self._queries) * words.size)
+        groups, parts = _shares(len(self._queries), _GROUP, threads)
+
+        def scan(job: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]]:
+            first, (low, high) = job // parts * _GROUP, _part(job % parts, parts, len(words))
+            some = self._queries[first : first + _GROUP]
+            owners, rows, near = kernels.scan_within(some, words, alive, self._radius, low, high)
+            return owners + first, rows, near
+
+        nothing = np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int32)
+        owners, rows, near = zip(nothing, *run_jobs(scan, groups * parts, threads), strict=True)
+        return np.concatenate(owners), np.concatenate(rows), np.concatenate(near)
 
     def finish(self) -> RadiusNeighbors:
         """Return what was found, sorted by distance and id."""
@@ -242,6 +270,20 @@ class RadiusScan:
         order = np.lexsort((ids, found, queries))
         offsets = np.concatenate([[0], np.bincount(queries, minlength=n).cumsum()]).astype(np.int64)
         return RadiusNeighbors(offsets, ids[order], found[order])
+
+
+def _shares(n_queries: int, group: int, threads: int) -> tuple[int, int]:
+    """Return into how many groups the queries, and into how many parts the rows are shared out.
+
+    Few queries share the rows out among the threads; many are shared out themselves.
+    """
+    groups = -(-n_queries // group)
+    return groups, 1 if groups >= 4 * threads else threads
+
+
+def _part(part: int, parts: int, n: int) -> tuple[int, int]:
+    """Return the first row of a part, and the first after it."""
+    return part * n // parts, (part + 1) * n // parts
 
 
 def _check_widths(queries: object, database: object) -> None:

@@ -3,14 +3,16 @@
 from typing import Any
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from h2q.retrieval.popcount import popcount
 
-__all__ = ["collect_within", "count_within", "distance_rows", "scan_nearest"]
+__all__ = ["distance_rows", "scan_nearest", "scan_within"]
 
 _BLOCK = 64
 _TILE_WORDS = 2048  # 16 KiB: half of a first-level cache
+# A tile is laid out word by word where its queries are at least as many as the words of a code: for fewer, that costs
+# more than it saves.
 _OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy"}
 
 
@@ -23,60 +25,69 @@ def distance(query: Any, words: Any, i: int) -> int:
     return total
 
 
-@njit(parallel=True, **_OPTIONS)  # type: ignore[untyped-decorator]
+@njit(**_OPTIONS)  # type: ignore[untyped-decorator]
 def distance_rows(queries: Any, words: Any, result: Any) -> None:
     """Fill result (n_queries, n) with all distances."""
-    for q in prange(len(queries)):
+    for q in range(len(queries)):
         for i in range(len(words)):
             result[q, i] = distance(queries[q], words, i)
 
 
-@njit(parallel=True, **_OPTIONS)  # type: ignore[untyped-decorator]
-def scan_nearest(queries: Any, words: Any, alive: Any, limits: Any, group: int, positions: Any, distances: Any) -> None:
-    """Fill positions and distances (n_queries, parts, k) with the nearest rows of each part, sorted.
+@njit(**_OPTIONS)  # type: ignore[untyped-decorator]
+def _tile_length(n_words: int) -> int:
+    """Return the rows of a tile: whole blocks."""
+    return max(_BLOCK, _TILE_WORDS // n_words // _BLOCK * _BLOCK)
+
+
+@njit(**_OPTIONS)  # type: ignore[untyped-decorator]
+def _fill_planes(words: Any, start: int, end: int, planes: Any) -> None:
+    """Lay rows start to end out word by word."""
+    for word in range(len(planes)):
+        plane, column = planes[word], words[start:end, word]
+        for i in range(len(column)):
+            plane[i] = column[i]
+
+
+@njit(**_OPTIONS)  # type: ignore[untyped-decorator]
+def scan_nearest(
+    queries: Any, words: Any, alive: Any, limits: Any, low: int, high: int, positions: Any, distances: Any
+) -> None:
+    """Fill positions and distances (n_queries, k) with the nearest of the rows low to high, sorted.
 
     Only rows below a query's limit count; places left over keep what they held. An empty `alive` means all.
     """
-    n_queries, parts, k = positions.shape
-    n, n_words = words.shape
-    groups = (n_queries + group - 1) // group
-    length = max(_BLOCK, _TILE_WORDS // n_words // _BLOCK * _BLOCK)
+    n_queries, k = positions.shape
+    n_words = words.shape[1]
+    length = _tile_length(n_words)
+    by_rows = n_queries < n_words
     # A block may add as many candidates as it has items after the last look at the room left.
     capacity = 2 * k + _BLOCK
-    for job in prange(groups * parts):
-        part, first = job % parts, job // parts * group
-        last = min(n_queries, first + group)
-        low, high = part * n // parts, (part + 1) * n // parts
-        planes = np.zeros((n_words, length), np.uint64)
-        sums = np.empty(_BLOCK, np.int64)
-        smallest = np.empty(length // _BLOCK, np.int64)
-        counts = np.zeros((group, 64 * n_words + 2), np.int64)
-        near = np.empty((group, capacity), np.int32)
-        rows = np.empty((group, capacity), np.int64)
-        # Per query: candidates held, how many of them are below the limit, the limit.
-        state = np.zeros((group, 3), np.int64)
-        for q in range(first, last):
-            state[q - first, 2] = limits[q]
-        for start in range(low, high, length):
-            end = min(high, start + length)
-            for word in range(n_words):
-                plane, column = planes[word], words[start:end, word]
-                for i in range(len(column)):
-                    plane[i] = column[i]
-            for q in range(first, last):
-                g = q - first
+    planes = np.zeros((n_words, length), np.uint64)
+    sums = np.empty(_BLOCK, np.int64)
+    smallest = np.empty(length // _BLOCK, np.int64)
+    counts = np.zeros((n_queries, 64 * n_words + 2), np.int64)
+    near = np.empty((n_queries, capacity), np.int32)
+    rows = np.empty((n_queries, capacity), np.int64)
+    # Per query: candidates held, how many of them are below the limit, the limit.
+    state = np.zeros((n_queries, 3), np.int64)
+    state[:, 2] = limits
+    for start in range(low, high, length):
+        end = min(high, start + length)
+        if not by_rows:
+            _fill_planes(words, start, end, planes)
+        for q in range(n_queries):
+            if by_rows:
+                _row_minima(queries[q], words, start, end, smallest)
+            else:
                 _block_minima(queries[q], planes, sums, smallest)
-                for block in range((end - start + _BLOCK - 1) // _BLOCK):
-                    if smallest[block] < state[g, 2]:
-                        block_start = start + block * _BLOCK
-                        block_end = min(end, block_start + _BLOCK)
-                        _accept(
-                            queries[q], words, block_start, block_end, alive, k, counts[g], near[g], rows[g], state[g]
-                        )
-        for q in range(first, last):
-            g = q - first
-            held = _keep_nearest(k, near[g], rows[g], state[g])
-            _write_sorted(held, near[g], rows[g], counts[g], positions[q, part], distances[q, part])
+            for block in range((end - start + _BLOCK - 1) // _BLOCK):
+                if smallest[block] < state[q, 2]:
+                    block_start = start + block * _BLOCK
+                    block_end = min(end, block_start + _BLOCK)
+                    _accept(queries[q], words, block_start, block_end, alive, k, counts[q], near[q], rows[q], state[q])
+    for q in range(n_queries):
+        held = _keep_nearest(k, near[q], rows[q], state[q])
+        _write_sorted(held, near[q], rows[q], counts[q], positions[q], distances[q])
 
 
 @njit(**_OPTIONS)  # type: ignore[untyped-decorator]
@@ -99,6 +110,16 @@ def _block_minima(query: Any, planes: Any, sums: Any, smallest: Any) -> None:
                     sums[i] += popcount(word ^ blocks[plane, block, i])
             for i in range(_BLOCK):
                 least = min(least, sums[i] + popcount(last_word ^ blocks[last, block, i]))
+        smallest[block] = least
+
+
+@njit(**_OPTIONS)  # type: ignore[untyped-decorator]
+def _row_minima(query: Any, words: Any, start: int, end: int, smallest: Any) -> None:
+    """Find the smallest distance of each block of the rows start to end, as they lie."""
+    for block in range((end - start + _BLOCK - 1) // _BLOCK):
+        least = np.int64(1 << 30)
+        for i in range(start + block * _BLOCK, min(end, start + (block + 1) * _BLOCK)):
+            least = min(least, distance(query, words, i))
         smallest[block] = least
 
 
@@ -151,30 +172,44 @@ def _write_sorted(held: int, near: Any, rows: Any, counts: Any, positions: Any, 
         counts[near[i]] += 1
 
 
-@njit(parallel=True, **_OPTIONS)  # type: ignore[untyped-decorator]
-def count_within(queries: Any, words: Any, alive: Any, radius: int, counts: Any) -> None:
-    """Fill counts (n_queries, parts) with the rows of each part within the radius."""
-    n_queries, parts = counts.shape
-    for job in prange(n_queries * parts):
-        q, part = job // parts, job % parts
-        total = 0
-        for i in range(part * len(words) // parts, (part + 1) * len(words) // parts):
-            if distance(queries[q], words, i) <= radius and (len(alive) == 0 or alive[i]):
-                total += 1
-        counts[q, part] = total
+@njit(**_OPTIONS)  # type: ignore[untyped-decorator]
+def scan_within(queries: Any, words: Any, alive: Any, radius: int, low: int, high: int) -> tuple[Any, Any, Any]:
+    """Return the query, the row and the distance of each of the rows low to high within the radius of a query."""
+    n_words = words.shape[1]
+    length = _tile_length(n_words)
+    by_rows = len(queries) < n_words
+    planes = np.zeros((n_words, length), np.uint64)
+    sums = np.empty(_BLOCK, np.int64)
+    smallest = np.empty(length // _BLOCK, np.int64)
+    held, room = 0, 1024
+    owners, rows, near = np.empty(room, np.int64), np.empty(room, np.int64), np.empty(room, np.int32)
+    for start in range(low, high, length):
+        end = min(high, start + length)
+        if not by_rows:
+            _fill_planes(words, start, end, planes)
+        for q in range(len(queries)):
+            if by_rows:
+                _row_minima(queries[q], words, start, end, smallest)
+            else:
+                _block_minima(queries[q], planes, sums, smallest)
+            for block in range((end - start + _BLOCK - 1) // _BLOCK):
+                if smallest[block] > radius:
+                    continue
+                if held + _BLOCK > room:
+                    room *= 2
+                    owners, rows, near = _longer(owners, room), _longer(rows, room), _longer(near, room)
+                block_start = start + block * _BLOCK
+                for i in range(block_start, min(end, block_start + _BLOCK)):
+                    d = distance(queries[q], words, i)
+                    if d <= radius and (len(alive) == 0 or alive[i]):
+                        owners[held], rows[held], near[held] = q, i, d
+                        held += 1
+    return owners[:held], rows[:held], near[:held]
 
 
-@njit(parallel=True, **_OPTIONS)  # type: ignore[untyped-decorator]
-def collect_within(
-    queries: Any, words: Any, alive: Any, radius: int, starts: Any, positions: Any, distances: Any
-) -> None:
-    """Write the rows within the radius and their distances, each part from its start on."""
-    n_queries, parts = starts.shape
-    for job in prange(n_queries * parts):
-        q, part = job // parts, job % parts
-        place = starts[q, part]
-        for i in range(part * len(words) // parts, (part + 1) * len(words) // parts):
-            d = distance(queries[q], words, i)
-            if d <= radius and (len(alive) == 0 or alive[i]):
-                positions[place], distances[place] = i, d
-                place += 1
+@njit(**_OPTIONS)  # type: ignore[untyped-decorator]
+def _longer(array: Any, length: int) -> Any:
+    """Return a longer array that begins with this one."""
+    result = np.empty(length, array.dtype)
+    result[: len(array)] = array
+    return result

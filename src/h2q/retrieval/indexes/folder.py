@@ -10,6 +10,7 @@ The manifest is replaced last and in one step: until then the old index is whole
 
 import fcntl
 import os
+import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,6 +31,8 @@ from h2q.storage import FORMAT_VERSION, read_json, read_tensors, write_json, wri
 __all__ = ["IndexState", "read_folder", "write_folder"]
 
 _MANIFEST, _LOCK, _KIND = "manifest.json", ".lock", "BinaryIndex"
+# safetensors, too, writes to a temporary name, which a kill leaves behind.
+_SAFETENSORS_TEMPORARY = re.compile(r"\.tmp[A-Za-z0-9]{6}")
 _PARTS = ("segment-", "removed-", "quantizer-", f"{_MANIFEST}.")
 
 
@@ -180,7 +183,9 @@ def _is_ours(folder: Path) -> bool:
 
 
 def _is_a_part(name: str) -> bool:
-    return name == _LOCK or name.removeprefix(".").startswith(_PARTS)
+    return (
+        name == _LOCK or name.removeprefix(".").startswith(_PARTS) or _SAFETENSORS_TEMPORARY.fullmatch(name) is not None
+    )
 
 
 def _new_name(part: str) -> str:
