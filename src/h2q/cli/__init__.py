@@ -25,7 +25,7 @@ def build_app() -> Any:
     """Return the typer application; a new command is one line here."""
     import typer
 
-    from h2q.cli import common, index
+    from h2q.cli import common, experiment, index
     from h2q.cli.compare import compare
     from h2q.cli.demo import demo
     from h2q.cli.embed import embed
@@ -50,4 +50,9 @@ def build_app() -> Any:
     for command in commands:
         changes.command()(command)
     app.add_typer(changes, name="index")
+    experiments = typer.Typer(no_args_is_help=True, help="The paper's grid, or one of your own: run, status, report.")
+    commands = (experiment.run, experiment.status, experiment.report, experiment.show)
+    for command in commands:
+        experiments.command()(command)
+    app.add_typer(experiments, name="experiment")
     return app

@@ -1,0 +1,207 @@
+"""Stage one of the grid: each network is trained once, and its embeddings are kept for all its quantizers."""
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from h2q.datasets import ImageDataset, load_dataset
+from h2q.datasets.dataset import FOLDS
+from h2q.errors import require
+from h2q.experiments.cells import NetworkSpec, digest
+from h2q.experiments.scoring import Embedded
+from h2q.experiments.store import ExperimentFolder
+from h2q.storage import read_tensors, write_tensors
+
+__all__ = ["EmbeddedNetwork", "describe_data", "load_data", "obtain_network", "sign_codes_score"]
+
+_KIND = "stage-one embeddings"
+
+
+@dataclass(frozen=True)
+class EmbeddedNetwork:
+    """What a network makes of the folds, and how it came about.
+
+    Attributes
+    ----------
+    embedded : Embedded
+        Embeddings and labels.
+    training : mapping
+        "validation_map" and "best_epoch"; with a penalty also the "weight" that was best and the validation mAP of
+        the codes for each "tried".
+    seconds : mapping
+        "train" (of all weights) and "embed".
+    """
+
+    embedded: Embedded
+    training: Mapping[str, Any]
+    seconds: Mapping[str, float]
+
+
+@lru_cache(maxsize=2)
+def load_data(name: str, seed: int) -> ImageDataset:
+    """Load a data set with the folds of a seed; what was loaded last is kept."""
+    return load_dataset(name, seed=seed)
+
+
+@lru_cache(maxsize=2)
+def _features(name: str, backbone: str, image_size: int | None) -> NDArray[np.float32]:
+    from h2q.similarity.features import extract_features
+
+    return extract_features(load_data(name, 0), backbone, image_size=image_size)
+
+
+def describe_data(dataset: ImageDataset) -> dict[str, Any]:
+    """Return what identifies the images and the folds."""
+    return {
+        "fingerprint": dataset.fingerprint,
+        "folds": {fold: len(dataset.folds[fold]) for fold in FOLDS},
+        "folds_digest": digest([dataset.folds[fold].tolist() for fold in FOLDS]),
+    }
+
+
+def sign_codes_score(
+    query_embeddings: NDArray[np.float32],
+    database_embeddings: NDArray[np.float32],
+    query_labels: NDArray[Any],
+    database_labels: NDArray[Any],
+) -> float:
+    """Return the mAP of sign codes with ties broken by the embeddings: what networks with a penalty are chosen by.
+
+    The authors' key 10 Hamming(b, b') + |x - x'|^2 is a constant minus twice the inner product of the rows
+    (sqrt(5 / 2) b, x), b in {-1, 1}^k and x at unit norm, all of one length: so the score by cosine similarity does it,
+    and leaves each query out of its own ranking where queries and database are one array.
+
+    Examples
+    --------
+    >>> x = np.array([[1, 1], [0.1, 1], [-1, 1]], dtype=np.float32)
+    >>> sign_codes_score(x, x, np.array([0, 0, 1]), np.array([0, 0, 1]))
+    0.6666666666666666
+    """
+    from h2q.similarity.validation import cosine_mean_average_precision
+
+    queries = _ranked_by_codes(query_embeddings)
+    database = queries if database_embeddings is query_embeddings else _ranked_by_codes(database_embeddings)
+    return cosine_mean_average_precision(queries, database, query_labels, database_labels)
+
+
+def _ranked_by_codes(embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
+    norms = np.linalg.norm(embeddings, axis=1, keepdims=True)
+    signs = np.where(embeddings > 0, np.float32(2.5**0.5), -np.float32(2.5**0.5))
+    return np.hstack([signs, embeddings / np.where(norms > 0, norms, 1)])
+
+
+def obtain_network(spec: NetworkSpec, folder: ExperimentFolder, threads: int) -> EmbeddedNetwork:
+    """Read the embeddings of a network, or train it and write them.
+
+    Raises
+    ------
+    ValueError
+        If the file holds embeddings of other images than the data set has now.
+    """
+    dataset = load_data(spec.dataset, spec.seed)
+    data = describe_data(dataset)
+    path = folder.network_file(spec.key)
+    if path.exists():
+        stored = read_tensors(path, _KIND)
+        if stored.metadata["data"] != data:
+            raise ValueError(
+                f"{path} was made from other images or folds than {spec.dataset} has now; use a new folder"
+            )
+        parts, training, seconds = stored.tensors, stored.metadata["training"], stored.metadata["seconds"]
+    else:
+        parts, training, seconds = _train(spec, dataset, threads)
+        metadata = {"network": dataclasses.asdict(spec), "data": data, "training": training, "seconds": seconds}
+        write_tensors(path, _KIND, parts, metadata)
+    labels = {fold: dataset.labels[dataset.folds[fold]] for fold in ("query", "database")}
+    embedded = Embedded(parts["train"], parts["query"], parts["database"], labels["query"], labels["database"])
+    return EmbeddedNetwork(embedded, training, seconds)
+
+
+def _train(
+    spec: NetworkSpec, dataset: ImageDataset, threads: int
+) -> tuple[dict[str, NDArray[np.float32]], dict[str, Any], dict[str, float]]:
+    """Train a network, with each weight of the penalty where it has one, and embed the folds with the best."""
+    require("lightning", "learn")
+    fit = _fit_head if spec.options["preset"] == "head" else _fit_whole
+    began = time.perf_counter()
+    training: dict[str, Any] = {}
+    if "penalty" in spec.options:
+        tried = {weight: fit(spec, dataset, threads, weight) for weight in spec.options["weights"]}
+        weight = max(tried, key=lambda each: tried[each][0].validation_map)
+        trained, embed = tried[weight]
+        training["weight"] = weight
+        training["tried"] = [[each, found.validation_map] for each, (found, _) in tried.items()]
+    else:
+        trained, embed = fit(spec, dataset, threads, None)
+    training |= {"validation_map": trained.validation_map, "best_epoch": trained.best_epoch}
+    trained_at = time.perf_counter()
+    parts = {fold: embed(dataset.folds[fold]) for fold in FOLDS}
+    return parts, training, {"train": trained_at - began, "embed": time.perf_counter() - trained_at}
+
+
+Embed = Callable[[NDArray[np.int64]], NDArray[np.float32]]
+
+
+def _fit_head(spec: NetworkSpec, dataset: ImageDataset, threads: int, weight: float | None) -> tuple[Any, Embed]:
+    from h2q.similarity.asymmetric import train_asymmetric_head
+    from h2q.similarity.frozen import train_head
+    from h2q.similarity.training import Hardware
+
+    features = _features(spec.dataset, spec.backbone, spec.options.get("image_size"))
+    train, held_out = (np.asarray(features[dataset.folds[fold]]) for fold in ("train", "validation"))
+    options = _training_options(spec, weight)
+    if spec.loss == "ADSH":
+        options.pop("loss")
+    trained = (train_asymmetric_head if spec.loss == "ADSH" else train_head)(
+        train, dataset.labels[dataset.folds["train"]], hardware=Hardware(accelerator="cpu", threads=threads),
+        validation=_validation(held_out, dataset, weight), **options,
+    )  # fmt: skip
+    return trained, lambda positions: trained.embed(np.asarray(features[positions]))
+
+
+def _fit_whole(spec: NetworkSpec, dataset: ImageDataset, threads: int, weight: float | None) -> tuple[Any, Embed]:
+    from h2q.images import SelectedImages
+    from h2q.similarity.backbones import load_backbone
+    from h2q.similarity.fine_tuning import fine_tune
+    from h2q.similarity.training import Hardware
+
+    def images(positions: NDArray[np.int64]) -> SelectedImages:
+        return SelectedImages(dataset.images, positions)
+
+    backbone = load_backbone(spec.backbone, image_size=spec.options.get("image_size"))
+    trained = fine_tune(
+        images(dataset.folds["train"]), dataset.labels[dataset.folds["train"]], backbone=backbone,
+        train_blocks=spec.options["train_blocks"], hardware=Hardware(threads=threads),
+        validation=_validation(images(dataset.folds["validation"]), dataset, weight), **_training_options(spec, weight),
+    )  # fmt: skip
+    return trained, lambda positions: trained.embed(images(positions))
+
+
+def _validation(held_out: Any, dataset: ImageDataset, weight: float | None) -> Any:
+    """Judge networks by their real-valued embeddings, and by their codes where a penalty is to make these good."""
+    from h2q.similarity.validation import Validation, cosine_mean_average_precision
+
+    score = cosine_mean_average_precision if weight is None else sign_codes_score
+    return Validation(held_out, dataset.labels[dataset.folds["validation"]], score=score)
+
+
+def _training_options(spec: NetworkSpec, weight: float | None) -> dict[str, Any]:
+    from h2q.similarity.penalties import PENALTIES
+    from h2q.similarity.presets import TrainingSettings
+
+    options: dict[str, Any] = {
+        "loss": spec.loss,
+        "n_bits": spec.n_bits,
+        "seed": spec.seed,
+        "settings": TrainingSettings(**spec.options["settings"]),
+        "progress": False,
+    }
+    if weight is not None:
+        options |= {"penalty": PENALTIES[spec.options["penalty"]], "penalty_weight": weight}
+    return options

@@ -1,0 +1,105 @@
+"""Reading a TOML document key by key, each with the type that is expected, so that errors name the key."""
+
+import difflib
+from collections.abc import Collection
+from typing import Any
+
+from h2q.errors import describe
+
+__all__ = ["PlanError", "Table", "unknown"]
+
+_REQUIRED = object()
+
+
+class PlanError(ValueError):
+    """A plan is not what it should be; the message names the file and the key."""
+
+
+def unknown(name: str, known: Collection[str]) -> str:
+    """Say that a name is not known, and which one was perhaps meant.
+
+    >>> unknown("sing", ["sign", "itq"])
+    "'sing' is not known; did you mean 'sign'?"
+    """
+    close = difflib.get_close_matches(name, known, 1)
+    return f"{name!r} is not known; " + (
+        f"did you mean {close[0]!r}?" if close else f"expected one of {', '.join(known)}"
+    )
+
+
+class Table:
+    """A table of a TOML document that is read key by key, each with the type that is expected."""
+
+    def __init__(self, name: str, values: Any, keys: Collection[str]) -> None:
+        self.where = f"[{name}] " if name else ""
+        if not isinstance(values, dict):
+            raise PlanError(f"[{name}] must be a table; got {describe(values)}")
+        self.values: dict[str, Any] = values
+        for key in values:
+            if key not in keys:
+                raise PlanError(f"{self.where or 'the plan '}has an unknown key: {unknown(key, keys)}")
+
+    def table(self, name: str, keys: Collection[str]) -> "Table":
+        """Return the table of that name, empty where it is missing."""
+        return Table(name, self.values.get(name, {}), keys)
+
+    def _get(self, key: str, kind: type, what: str, default: Any) -> Any:
+        if key not in self.values:
+            if default is _REQUIRED:
+                raise PlanError(f"{self.where}{key} is missing; expected {what}")
+            return default
+        value = self.values[key]
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            raise PlanError(f"{self.where}{key} must be {what}; got {describe(value)}")
+        return value
+
+    def _list(self, key: str, kind: tuple[type, ...], what: str, default: Any) -> tuple[Any, ...]:
+        values = self._get(key, list, f"a list of {what}", default)
+        for value in values:
+            if not isinstance(value, kind) or isinstance(value, bool):
+                raise PlanError(f"{self.where}{key} must hold {what} only; got {describe(value)}")
+        if not values:
+            raise PlanError(f"{self.where}{key} is empty; expected at least one of {what}")
+        if len(set(values)) < len(values):
+            raise PlanError(f"{self.where}{key} holds a value twice: {list(values)}")
+        return tuple(values)
+
+    def text(self, key: str) -> str:
+        """Return a text that must be there."""
+        return str(self._get(key, str, "a text", _REQUIRED))
+
+    def boolean(self, key: str, default: bool) -> bool:
+        """Return true or false."""
+        return bool(self._get(key, bool, "true or false", default))
+
+    def integer(self, key: str, default: int | None) -> int | None:
+        """Return a whole number."""
+        value: int | None = self._get(key, int, "a whole number", default)
+        return value
+
+    def choice(self, key: str, known: Collection[str], default: str) -> str:
+        """Return one of the known names."""
+        value = str(self._get(key, str, f"one of {', '.join(known)}", default))
+        if value not in known:
+            raise PlanError(f"{self.where}{key}: {unknown(value, known)}")
+        return value
+
+    def texts(self, key: str, default: Any = None) -> tuple[str, ...]:
+        """Return names, at least one and each once."""
+        return self._list(key, (str,), "names", default or _REQUIRED)
+
+    def integers(self, key: str, default: Any = None) -> tuple[int, ...]:
+        """Return whole numbers, at least one and each once."""
+        return self._list(key, (int,), "whole numbers", default or _REQUIRED)
+
+    def numbers(self, key: str) -> tuple[float, ...]:
+        """Return numbers, at least one and each once."""
+        return tuple(float(value) for value in self._list(key, (int, float), "numbers", _REQUIRED))
+
+    def text_by_text(self, key: str) -> dict[str, str]:
+        """Return a table of texts."""
+        values: dict[str, Any] = self._get(key, dict, "a table from loss to penalty", {})
+        for name, value in values.items():
+            if not isinstance(value, str):
+                raise PlanError(f"{self.where}{key}.{name} must be a text; got {describe(value)}")
+        return dict(values)
