@@ -9,6 +9,10 @@ from .frozen import TrainedHead as TrainedHead
 from .frozen import train_head as train_head
 from .heads import HashHead as HashHead
 from .heads import HashNetwork as HashNetwork
+from .losses import LOSSES as LOSSES
+from .losses import make_loss as make_loss
+from .penalties import OWN_PENALTY as OWN_PENALTY
+from .penalties import PENALTIES as PENALTIES
 from .presets import TrainingSettings as TrainingSettings
 from .presets import settings_for as settings_for
 from .training import Hardware as Hardware

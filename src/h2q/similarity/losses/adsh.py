@@ -15,62 +15,44 @@ __all__ = ["ADSH", "update_codes"]
 _ROWS_AT_ONCE = 1024
 
 
-def update_codes(
-    codes: Tensor,
-    embeddings: Tensor,
-    similarity: Tensor,
-    *,
-    positions: Tensor,
-    gamma: float,
-) -> Tensor:
-    """Return codes that make J smaller, a column at a time and each exactly, for fixed embeddings of the queries.
+def update_codes(codes: Tensor, embeddings: Tensor, linear: Tensor) -> Tensor:
+    """Return codes V that make |V U^T|^2 + tr(V Q^T) smaller: a column at a time, and each exactly.
 
-    With U the embeddings and Q = -2 k S^T U - 2 gamma U' (U' has the rows of U at `positions`, 0 elsewhere), column by
-    column::
+    The column of a bit is set, the others fixed, to::
 
-        V_k = -sgn(2 V_rest U_rest^T u_k + q_k)
+        v = -sgn(2 V_rest U_rest^T u + q)
 
     Parameters
     ----------
     codes : Tensor of shape (n, k)
-        V, the database's codes so far, in {-1, 1}.
+        V, the database's codes so far, in {-1, 1} (or 0 at first).
     embeddings : Tensor of shape (m, k)
         U, of the sampled queries.
-    similarity : Tensor of shape (m, n)
-        S.
-    positions : Tensor of shape (m,)
-        Where the queries are in the database.
-    gamma : float
-        Weight of the distance between a query's embedding and its own code.
+    linear : Tensor of shape (n, k)
+        Q.
 
     Returns
     -------
     Tensor of shape (n, k)
-        In {-1, 1}; J is not larger than it was.
+        In {-1, 1}.
 
     Notes
     -----
     Jiang and Li, "Asymmetric Deep Supervised Hashing", AAAI 2018, equations 8 to 10 (discrete cyclic coordinate
-    descent).
+    descent). A sum of 0 gives 1.
 
     Examples
     --------
-    >>> similarity = torch.tensor([[1.0, 1.0, -1.0], [1.0, 1.0, -1.0]])
-    >>> embeddings = torch.tensor([[0.9, 0.8], [0.7, 0.9]])
-    >>> update_codes(torch.ones(3, 2), embeddings, similarity, positions=torch.tensor([0, 1]), gamma=1.0)
-    tensor([[ 1.,  1.],
-            [ 1.,  1.],
-            [-1., -1.]])
+    >>> update_codes(torch.ones(2, 2), torch.eye(2), torch.tensor([[-1.0, 3.0], [0.5, -0.5]]))
+    tensor([[ 1., -1.],
+            [-1.,  1.]])
     """
-    n_bits = embeddings.shape[1]
-    target = n_bits * similarity.T @ embeddings  # -Q / 2
-    target.index_add_(0, positions, gamma * embeddings)
     gram = embeddings.T @ embeddings
     codes = codes.clone()
-    for bit in range(n_bits):
+    for bit in range(codes.shape[1]):
         rest = gram[:, bit].clone()
         rest[bit] = 0
-        codes[:, bit] = torch.where(target[:, bit] - codes @ rest >= 0, 1.0, -1.0)
+        codes[:, bit] = torch.where(2 * codes @ rest + linear[:, bit] <= 0, 1.0, -1.0)
     return codes
 
 
@@ -146,9 +128,9 @@ class ADSH(SimilarityLoss):
             dissimilar = -sum(parts) / max(len(labels) ** 2 - sum(parts), 1)
         self.dissimilar = check_number(dissimilar, "dissimilar", high=0)
 
-    def similarity(self, labels: Tensor, dtype: torch.dtype) -> Tensor:
-        """Return S between items with these labels and the database: (m, n)."""
-        return torch.where(similar_pairs(labels, self.labels), 1.0, self.dissimilar).to(dtype)
+    def _similarity(self, labels: Tensor, others: Tensor) -> Tensor:
+        """Return S between items with these labels and items with those."""
+        return torch.where(similar_pairs(labels, others), 1.0, self.dissimilar).to(self.codes.dtype)
 
     def forward(self, embeddings: Tensor, labels: Tensor, positions: Tensor | None = None) -> Tensor:
         """Return J of a batch of queries over the number of its pairs.
@@ -179,7 +161,7 @@ class ADSH(SimilarityLoss):
     def batch_loss(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Return the mean over pairs of a query and an item of the database."""
         products = self._squashed(embeddings) @ self.codes.to(embeddings.dtype).T
-        similarity = self.similarity(labels, embeddings.dtype)
+        similarity = self._similarity(labels, self.labels)
         return (products - embeddings.shape[1] * similarity).square().sum() / max(products.numel(), 1)
 
     @torch.no_grad()
@@ -193,14 +175,12 @@ class ADSH(SimilarityLoss):
         positions : Tensor of shape (m,)
             Where they are in the database.
         """
-        rows = self._squashed(embeddings.to(self.codes.dtype))
-        self.codes = update_codes(
-            self.codes,
-            rows,
-            self.similarity(self.labels[positions], rows.dtype),
-            positions=positions,
-            gamma=self.gamma,
-        )
+        rows, labels = self._squashed(embeddings.to(self.codes.dtype)), self.labels[positions]
+        # S^T U a few items of the database at a time, so that S is never whole.
+        products = [self._similarity(part, labels) @ rows for part in torch.split(self.labels, _ROWS_AT_ONCE)]
+        linear = -2 * rows.shape[1] * torch.cat(products)
+        linear.index_add_(0, positions, -2 * self.gamma * rows)
+        self.codes = update_codes(self.codes, rows, linear)
 
     def _squashed(self, embeddings: Tensor) -> Tensor:
         return torch.tanh(embeddings) if self.squash else embeddings

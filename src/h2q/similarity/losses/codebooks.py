@@ -51,6 +51,7 @@ def class_codes(n_classes: int, n_bits: int, *, codebook: str = "auto", seed: in
     """
     check_n_bits(n_bits)
     check_integer(n_classes, "n_classes", low=1)
+    check_integer(seed, "seed", low=0)
     if codebook not in CODEBOOKS:
         raise ValueError(f"codebook must be one of {', '.join(CODEBOOKS)}; got {codebook!r}")
     possible = n_bits & (n_bits - 1) == 0 and n_classes <= 2 * n_bits
@@ -64,7 +65,7 @@ def class_codes(n_classes: int, n_bits: int, *, codebook: str = "auto", seed: in
         return torch.from_numpy(np.concatenate([matrix, -matrix])[:n_classes].copy())
     if n_bits < 63 and n_classes > 2**n_bits:
         raise ValueError(f"n_bits={n_bits} gives {2**n_bits} codes, too few for {n_classes} classes; take more bits")
-    return torch.from_numpy(_different_codes(n_classes, n_bits, check_integer(seed, "seed", low=0)))
+    return torch.from_numpy(_different_codes(n_classes, n_bits, seed))
 
 
 def _different_codes(n_classes: int, n_bits: int, seed: int) -> NDArray[np.float32]:

@@ -65,7 +65,7 @@ class CSQ(SimilarityLoss):
     ) -> None:
         super().__init__()
         self.register_buffer("centers", class_codes(n_classes, n_bits, codebook=codebook, seed=seed))
-        # Another stream than the centres': the next seed's.
+        # Not the centres' own seed: ties must not repeat the first centre.
         self.register_buffer("ties", class_codes(1, n_bits, codebook="bernoulli", seed=seed + 1)[0])
 
     def batch_loss(self, embeddings: Tensor, labels: Tensor) -> Tensor:

@@ -1,0 +1,61 @@
+"""The losses by plain loops, and batches to compare them on."""
+
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from h2q.similarity.losses import make_loss
+
+N_CLASSES = 5
+
+
+@pytest.fixture(scope="session")
+def naive() -> ModuleType:
+    path = Path(__file__).parents[2] / "golden" / "make_losses.py"
+    spec = importlib.util.spec_from_file_location("make_losses", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def make_batch() -> Callable[..., tuple[Tensor, Tensor, list[set[int]]]]:
+    """Draw embeddings in float64, labels, and the labels as sets, as the plain loops take them."""
+
+    def make(n: int = 9, n_bits: int = 8, *, multi_hot: bool = False, seed: int = 0, scale: float = 1.0) -> tuple:
+        generator = torch.Generator().manual_seed(seed)
+        embeddings = scale * torch.randn(n, n_bits, generator=generator, dtype=torch.float64)
+        if multi_hot:
+            labels = (torch.rand(n, N_CLASSES, generator=generator) < 0.35).long()
+            labels[torch.arange(n), torch.randint(N_CLASSES, (n,), generator=generator)] = 1
+            return embeddings, labels, [set(row.nonzero().flatten().tolist()) for row in labels]
+        labels = torch.randint(N_CLASSES, (n,), generator=generator)
+        return embeddings, labels, [{label} for label in labels.tolist()]
+
+    return make
+
+
+@pytest.fixture
+def build() -> Callable[..., nn.Module]:
+    """Make a loss by name for the batches above; ADSH gets a training set and codes of its own."""
+
+    def make(name: str, n_bits: int = 8, *, multi_hot: bool = False, **options: object) -> nn.Module:
+        generator = torch.Generator().manual_seed(7)
+        if name == "ADSH":
+            labels = torch.randint(N_CLASSES, (12,), generator=generator)
+            options["labels"] = torch.nn.functional.one_hot(labels, N_CLASSES) if multi_hot else labels
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(7)
+            loss = make_loss(name, n_bits=n_bits, n_classes=N_CLASSES, **options).double()
+        if name == "ADSH":
+            loss.codes = torch.randn(12, n_bits, generator=generator, dtype=torch.float64).sign()
+        return loss
+
+    return make
