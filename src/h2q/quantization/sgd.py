@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from h2q.checks import check_integer
 from h2q.quantization.householder import compact_wy
 from h2q.quantization.objectives import Objective
 from h2q.quantization.procrustes import alternate
@@ -32,7 +33,7 @@ class Schedule:
     steps : int
         Steps of a round.
     batch_size : int
-        Rows of a step.
+        Rows of a step, at most.
     rate : float
         The first learning rate.
     anneal : bool
@@ -50,6 +51,13 @@ class Schedule:
     anneal: bool = True
     n_starts: int = 1
     polish_iterations: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("rounds", "steps", "batch_size", "n_starts"):
+            check_integer(getattr(self, name), name, low=1)
+        check_integer(self.polish_iterations, "polish_iterations", low=0)
+        if not self.rate > 0:
+            raise ValueError(f"rate must be positive; got {self.rate}")
 
     @property
     def total(self) -> int:
@@ -75,16 +83,19 @@ class LearnedRotation:
 
 
 def annealed(n: int, k: int, *, polish: bool) -> Schedule:
-    """Return the default schedule for n rows of k dimensions: 600 steps, whatever n is.
+    """Return the default schedule for n rows of k dimensions: 900 steps, or 600 of many dimensions, whatever n is.
 
-    Two things matter: the rate over the batch size, which sets the noise at the start and is best near 1 / 64, less for
-    large k; and how far 600 such steps go, their rate over k. So batches grow with k, which also spreads the cost of
-    forming U (of order k^3) over more rows. Few dimensions have few good optima, far apart: there are several starts.
+    Two things matter: the rate over the batch size, which sets the noise at the start (too much for too long, and codes
+    that are there to be found are not; too little, and the first optimum is the last); and how far the steps go, their
+    rate over k. So batches grow with k, which also spreads the cost of forming U (of order k^3) over more rows. Few
+    dimensions have few good optima, far apart: there are several starts. The numbers are those that were best over
+    embeddings of nine heads and two backbones; benchmarks/quantization_fit.py measures them.
     """
-    batch_size = min(n, max(16, min(k * k // 128, 4 * k)))
-    rate = batch_size / max(64.0, 8.0 * k**0.5)
-    polish_iterations = 0 if not polish else 20 if n <= 20_000 else 5
-    return Schedule(30, 20, batch_size, rate, True, min(k, 4) if k <= 32 else 1, polish_iterations)
+    batch_size = min(n, max(16, k, min(k * k // 128, 4 * k)))
+    rate = batch_size / min(max(64.0, 1.5 * k), max(96.0, 8.0 * k**0.5))
+    n_starts = min(k, 4) if k <= 32 else 1
+    polish_iterations = 0 if not polish else 80 if n * k <= 2**20 else 5
+    return Schedule(30, 30 if k <= 128 else 20, batch_size, rate, True, n_starts, polish_iterations)
 
 
 def constant(n: int, k: int, *, polish: bool) -> Schedule:
@@ -132,16 +143,13 @@ def learn_rotation(
     FloatingPointError
         If the objective is not finite.
     """
-    best = None
+    found = []
     for _ in range(schedule.n_starts):
         U, value, curve = _descend(X, objective, schedule, generator, held_out, advance)
         if schedule.n_starts > 1:
             value = objective(X @ U)[0]
-        if best is None or value < best[1]:
-            best = U, value, curve
-    if best is None:
-        raise ValueError(f"n_starts must be at least 1; got {schedule.n_starts}")
-    U, _, curve = best
+        found.append((U, value, curve))
+    U, _, curve = min(found, key=lambda start: start[1])
     if schedule.polish_iterations:
         polished = alternate(X, U, max_iterations=schedule.polish_iterations, tolerance=1e-6)
         U, curve = polished.rotation, [*curve, *polished.loss_curve]
@@ -187,6 +195,7 @@ def _descend(
 
 def _batches(X: NDArray[np.float32], batch_size: int, generator: np.random.Generator) -> Iterator[NDArray[np.float32]]:
     """Give batches of rows for ever, each row once before any comes again; the buffer is used again for the next."""
+    batch_size = min(batch_size, len(X))
     batch = np.empty((batch_size, X.shape[1]), np.float32)
     while True:
         order = generator.permutation(len(X))

@@ -1,0 +1,78 @@
+import numpy as np
+import pytest
+from scipy.special import logsumexp
+
+from h2q.quantization import HouseholderQuantizer
+from h2q.quantization.objectives import OBJECTIVES, objective
+
+VALUES = {
+    "l2": lambda Z: np.mean((Z - np.where(Z > 0, 1, -1)) ** 2),
+    "l1": lambda Z: np.mean(np.abs(Z - np.where(Z > 0, 1, -1))),
+    "min_entry": lambda Z: logsumexp(-(Z**2), axis=1).mean(),
+    "bit_variance": lambda Z: np.mean((1 / (1 + np.exp(-Z))) * (1 - 1 / (1 + np.exp(-Z)))),
+}
+
+
+@pytest.fixture
+def Z() -> np.ndarray:
+    return np.random.default_rng(0).standard_normal((6, 5)) * 2
+
+
+def test_there_are_the_four_of_the_paper():
+    assert set(OBJECTIVES) == set(VALUES)
+
+
+@pytest.mark.parametrize("name", sorted(VALUES))
+def test_value_is_that_of_the_formula(name, Z):
+    assert OBJECTIVES[name](Z)[0] == pytest.approx(VALUES[name](Z), abs=1e-12)
+
+
+@pytest.mark.parametrize("name", sorted(VALUES))
+def test_gradient_is_that_of_finite_differences(name, Z):
+    before = Z.copy()
+    gradient, step = OBJECTIVES[name](Z)[1], 1e-6
+    assert gradient.shape == Z.shape
+    np.testing.assert_array_equal(Z, before)
+    for i, j in np.ndindex(Z.shape):
+        E = np.zeros_like(Z)
+        E[i, j] = step
+        difference = (VALUES[name](Z + E) - VALUES[name](Z - E)) / (2 * step)
+        assert gradient[i, j] == pytest.approx(difference, abs=1e-8)
+
+
+@pytest.mark.parametrize("name", sorted(VALUES))
+def test_float32_stays_float32(name, Z):
+    value, gradient = OBJECTIVES[name](Z.astype(np.float32))
+    assert gradient.dtype == np.float32
+    assert value == pytest.approx(OBJECTIVES[name](Z)[0], abs=1e-6)
+
+
+@pytest.mark.parametrize("name", sorted(VALUES))
+def test_the_sign_of_a_coordinate_does_not_matter(name, Z):
+    value, gradient = OBJECTIVES[name](Z)
+    flip = np.array([1, -1, 1, 1, -1])
+    flipped_value, flipped_gradient = OBJECTIVES[name](Z * flip)
+    assert flipped_value == pytest.approx(value)
+    np.testing.assert_allclose(flipped_gradient, gradient * flip)
+
+
+@pytest.mark.parametrize("name", sorted(VALUES))
+def test_large_entries_overflow_nothing(name):
+    value, gradient = OBJECTIVES[name](np.array([[300.0, -300.0, 0.0]], dtype=np.float32))
+    assert np.isfinite(value)
+    assert np.isfinite(gradient).all()
+
+
+def test_a_new_objective_is_one_function():
+    @objective("shrink_entries")
+    def shrink_entries(Z):
+        return float(np.exp(-9 * Z**2).mean()), -18 * Z * np.exp(-9 * Z**2) / Z.size
+
+    try:
+        X = np.random.default_rng(0).standard_normal((200, 8))
+        quantizer = HouseholderQuantizer(objective="shrink_entries", random_state=0).fit(X)
+        start = HouseholderQuantizer(objective=shrink_entries, random_state=0).fit(X)
+        np.testing.assert_array_equal(quantizer.rotation_, start.rotation_)
+        assert quantizer.loss_curve_[-1] < quantizer.loss_curve_[0]
+    finally:
+        del OBJECTIVES["shrink_entries"]
