@@ -109,7 +109,7 @@ def _network_options(plan: Plan, loss: str, quantizer: str) -> dict[str, Any]:
         options["train_blocks"] = plan.train_blocks
     if quantizer in TRAINED_QUANTIZERS:
         options["penalty"] = "hswd" if quantizer == "hswd" else plan.penalty_for(loss)
-        options["weights"] = list(plan.weights[quantizer])
+        options["weights"] = list(plan.weights[options["penalty"]])
     return options
 
 

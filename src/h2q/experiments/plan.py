@@ -58,7 +58,7 @@ class Plan:
     training : mapping
         Fields of `TrainingSettings` that differ from the preset's.
     weights : mapping of str to tuple of float
-        The weights that "penalty" and "hswd" are tried with; the best on the validation fold counts.
+        By penalty ("hswd" is one), the weights that it is tried with; the best on the validation fold counts.
     penalty_by_loss : mapping of str to str
         The penalty of a loss, a name in `h2q.similarity.penalties.PENALTIES`, where it is not the loss's published one.
     center : bool
@@ -102,9 +102,7 @@ class Plan:
 
     def penalty_for(self, loss: str) -> str:
         """Return the name of a loss's penalty: the plan's, else the loss's own, else "l2"."""
-        from h2q.similarity.penalties import OWN_PENALTY
-
-        return self.penalty_by_loss.get(loss) or OWN_PENALTY.get(loss) or "l2"
+        return _penalty_for(loss, self.penalty_by_loss)
 
     def k_for(self, dataset: str) -> int:
         """Return the k of mAP@k on a data set."""
@@ -202,12 +200,9 @@ def parse_plan(text: str) -> Plan:
     quantization = root.table("quantization", ("center", "itq_restarts", "schedule"))
     scoring = root.table("scoring", ("k", "divisor", "empty"))
 
+    by_loss = penalty.text_by_text("by_loss")
     quantizers = _expand(grid.texts("quantizers", ("real", "sign", "random", "itq", "h2q-*")))
     losses = grid.texts("losses")
-    weights = {}
-    for name, table in (("penalty", penalty), ("hswd", hswd)):
-        if name in quantizers:
-            weights[name] = table.numbers("weights")
     plan = Plan(
         name=root.text("name"),
         datasets=grid.texts("datasets"),
@@ -220,8 +215,8 @@ def parse_plan(text: str) -> Plan:
         image_size=training.integer("image_size", None),
         train_blocks=training.integer("train_blocks", None),
         training={key: value for key, value in training.values.items() if key in _setting_names()},
-        weights=weights,
-        penalty_by_loss=penalty.text_by_text("by_loss"),
+        weights=_read_weights(quantizers, losses, by_loss, penalty, hswd),
+        penalty_by_loss=by_loss,
         center=quantization.boolean("center", False),
         itq_restarts=quantization.integer("itq_restarts", 10) or 0,
         schedule=quantization.choice("schedule", ("annealed", "constant"), "annealed"),
@@ -231,6 +226,29 @@ def parse_plan(text: str) -> Plan:
     )
     _check_values(plan)
     return plan
+
+
+def _penalty_for(loss: str, by_loss: Mapping[str, str]) -> str:
+    from h2q.similarity.penalties import OWN_PENALTY
+
+    return by_loss.get(loss) or OWN_PENALTY.get(loss) or "l2"
+
+
+def _read_weights(
+    quantizers: tuple[str, ...], losses: tuple[str, ...], by_loss: Mapping[str, str], penalty: Table, hswd: Table
+) -> dict[str, tuple[float, ...]]:
+    """Return the weights of each penalty that the plan uses: one list for all of them, or a table by penalty."""
+    weights = {}
+    if "penalty" in quantizers:
+        used = tuple(dict.fromkeys(_penalty_for(loss, by_loss) for loss in losses))
+        if isinstance(penalty.values.get("weights"), dict):
+            table = penalty.table("weights", used)
+            weights = {name: table.numbers(name) for name in used}
+        else:
+            weights = dict.fromkeys(used, penalty.numbers("weights"))
+    if "hswd" in quantizers:
+        weights["hswd"] = hswd.numbers("weights")
+    return weights
 
 
 def _setting_names() -> tuple[str, ...]:
@@ -282,12 +300,15 @@ def _check_values(plan: Plan) -> None:
         _check_dataset(name)
     if "ADSH" in plan.losses and (plan.preset != "head" or plan.weights):
         raise PlanError(
-            '[grid] losses: ADSH trains heads only (preset "head"), and takes no penalty; leave it out, or "penalty" and '
-            '"hswd" out of the quantizers'
+            '[grid] losses: ADSH trains heads only (preset "head") and takes no penalty; leave it out, or '
+            '"penalty" and "hswd" out of the quantizers'
         )
     for name, weights in plan.weights.items():
         if any(not 0 < weight < float("inf") for weight in weights):
-            raise PlanError(f"[{name}] weights must be above 0 (weight 0 is the quantizer sign); got {list(weights)}")
+            table = "hswd" if name == "hswd" else "penalty"
+            raise PlanError(
+                f"[{table}] weights must be above 0 (weight 0 is the quantizer sign); got {list(weights)} for {name}"
+            )
     for loss in plan.losses:
         try:
             plan.settings(loss)

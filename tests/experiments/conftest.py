@@ -1,0 +1,49 @@
+"""A small experiment on real digits, run once."""
+
+from pathlib import Path
+
+import pytest
+
+from h2q.experiments import Plan, RunSummary, parse_plan, run_plan
+
+SMALL = """
+name = "Digits, small heads"
+
+[grid]
+datasets = ["digits"]
+losses = ["DPSH", "CosineEmbedding"]
+bits = [16, 24]
+seeds = [0, 1]
+quantizers = ["real", "sign", "penalty", "hswd", "random", "itq", "h2q-l2", "h2q-min_entry"]
+
+[training]
+image_size = 32
+epochs = 2
+min_steps = 0
+hidden = [32]
+
+[penalty]
+weights = [0.01, 0.1]
+
+[hswd]
+weights = [1.0]
+
+[quantization]
+itq_restarts = 2
+
+[scoring]
+k = 100
+"""
+
+
+@pytest.fixture(scope="session")
+def small_plan() -> Plan:
+    """The plan of `experiment`."""
+    return parse_plan(SMALL)
+
+
+@pytest.fixture(scope="session")
+def experiment(small_plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RunSummary]:
+    """The folder of the small plan, run whole in this process, and what the run said; not to be changed."""
+    folder = tmp_path_factory.mktemp("experiment") / "small"
+    return folder, run_plan(small_plan, folder)

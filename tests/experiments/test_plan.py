@@ -1,0 +1,141 @@
+"""Plans: what they mean, and what is said about each mistake."""
+
+from pathlib import Path
+
+import pytest
+
+from h2q.experiments import PLANS, PlanError, cells_of, load_plan, parse_plan, quantizer_names
+from h2q.experiments.cells import group_by_network
+from h2q.quantization.objectives import OBJECTIVES
+
+PLAN = """
+name = "small"
+[grid]
+datasets = ["digits"]
+losses = ["DPSH", "DCH"]
+bits = [16, 32]
+seeds = [0, 1, 2]
+quantizers = ["real", "sign", "penalty", "hswd", "h2q-*"]
+[training]
+epochs = 3
+hidden = [64]
+[penalty]
+weights = [0.1, 1]
+by_loss = { DPSH = "l1" }
+[hswd]
+weights = [1.0]
+"""
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_the_plans_that_h2q_carries_are_right(name: str) -> None:
+    plan = load_plan(name)
+    n_settings = len(plan.datasets) * len(plan.backbones) * len(plan.losses) * len(plan.bits) * len(plan.seeds)
+    cells = list(cells_of(plan))
+    assert len(cells) == n_settings * len(plan.quantizers) == len({cell.key for cell in cells})
+    assert set(plan.quantizers) == set(quantizer_names())  # the whole grid, every registered objective in it
+
+
+def test_quantizers_share_networks_unless_they_train_their_own() -> None:
+    groups = group_by_network(list(cells_of(parse_plan(PLAN))))
+    shared = [group for group in groups.values() if group[0].quantizer == "real"]
+    assert len(groups) == 3 * len(shared) == 3 * 2 * 2 * 3
+    assert all(len(group) == 2 + len(OBJECTIVES) for group in shared)
+    assert {len(group) for group in groups.values() if group not in shared} == {1}
+
+
+def test_cells_hold_what_they_depend_on() -> None:
+    cells = list(cells_of(parse_plan(PLAN)))
+    penalties = {cell.network.loss: cell.network.options for cell in cells if cell.quantizer == "penalty"}
+    assert (penalties["DPSH"]["penalty"], penalties["DCH"]["penalty"]) == ("l1", "dch")
+    assert penalties["DCH"]["weights"] == [0.1, 1.0]
+    assert penalties["DCH"]["settings"]["epochs"] == 3
+    assert penalties["DCH"]["settings"]["hidden"] == (64,)
+
+
+def test_weights_by_penalty() -> None:
+    text = PLAN.replace("weights = [0.1, 1]", "weights = { l1 = [2], dch = [3, 4] }")
+    assert parse_plan(text).weights == {"l1": (2.0,), "dch": (3.0, 4.0), "hswd": (1.0,)}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "changes"),
+    [
+        ("epochs = 3", "epochs = 4", {"real", "sign", "penalty", "hswd", "h2q-l2"}),
+        ("[0.1, 1]", "[0.1]", {"penalty"}),
+        ("[scoring]", "[scoring]\nk = 10", {"real", "sign", "penalty", "hswd", "h2q-l2"}),
+        ("[quantization]", '[quantization]\nschedule = "constant"', {"h2q-l2"}),
+        ("small", "another name", set()),
+    ],
+)
+def test_keys_change_with_what_cells_depend_on(old: str, new: str, changes: set[str]) -> None:
+    text = PLAN + "[quantization]\n[scoring]\n"
+    before = {cell.key for cell in cells_of(parse_plan(text))}
+    after = {cell.quantizer for cell in cells_of(parse_plan(text.replace(old, new))) if cell.key not in before}
+    assert after & {"real", "sign", "penalty", "hswd", "h2q-l2"} == changes
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("name =", "nam =", "the plan has an unknown key: 'nam' is not known; did you mean 'name'?"),
+        ("[grid]", "[gird]", "did you mean 'grid'?"),
+        ("losses", "loses", r"\[grid\] has an unknown key: 'loses' is not known; did you mean 'losses'?"),
+        ('losses = ["DPSH", "DCH"]', "", r"\[grid\] losses is missing; expected a list of names"),
+        ('"DCH"', '"DCHH"', r"\[grid\] losses: 'DCHH' is not known; did you mean 'DCH'?"),
+        ('"digits"', '"digit"', "did you mean 'digits'"),
+        ('"digits"]', '"digits"]\nbackbones = ["alexnett"]', "did you mean 'alexnet'"),
+        ('"sign"', '"sing"', r"\[grid\] quantizers: 'sing' is not known; did you mean 'sign'?"),
+        ('"h2q-*"', '"h2q-l3"', "'h2q-l3' is not known"),
+        ("[16, 32]", "16", r"\[grid\] bits must be a list of whole numbers; got 16"),
+        ("[16, 32]", "[16, 32.0]", r"\[grid\] bits must hold whole numbers only; got 32.0"),
+        ("[16, 32]", "[16, true]", "must hold whole numbers only"),
+        ("[16, 32]", "[]", r"\[grid\] bits is empty"),
+        ("[16, 32]", "[16, 16]", "holds a value twice"),
+        ("[16, 32]", "[0]", r"\[grid\] bits must be from 1 to"),
+        ("[0, 1, 2]", "[-1]", r"\[grid\] seeds must be at least 0"),
+        ("epochs = 3", "epochs = 0", r"\[training\]: epochs must be at least 1"),
+        ("epochs = 3", 'optimizer = "lion"', r"\[training\]: optimizer must be"),
+        ("epochs = 3", "epoch = 3", r"\[training\] has an unknown key: 'epoch'"),
+        ("epochs = 3", "train_blocks = 2", r"train_blocks needs preset"),
+        ("epochs = 3", 'preset = "papers"', "did you mean 'paper'?"),
+        ("epochs = 3", "image_size = 8", r"image_size must be at least 32"),
+        ("weights = [0.1, 1]", "", r"\[penalty\] weights is missing"),
+        ("weights = [0.1, 1]", "weights = [0, 1]", r"\[penalty\] weights must be above 0 .* got \[0.0, 1.0\] for l1"),
+        ("weights = [0.1, 1]", 'weights = ["1"]', r"\[penalty\] weights must hold numbers only"),
+        ("weights = [0.1, 1]", "weights = { l1 = [1] }", r"\[weights\] dch is missing"),
+        ("weights = [0.1, 1]", "weights = { l1 = [1], dch = [1], l2 = [1] }", r"\[weights\] has an unknown key: 'l2'"),
+        ('DPSH = "l1"', 'DPSH = "l3"', r"\[penalty\] by_loss: 'l3' is not known"),
+        ('DPSH = "l1"', 'HyP2 = "l1"', r"\[penalty\] by_loss: 'HyP2' is not known"),
+        ('DPSH = "l1"', "DPSH = 1", r"\[penalty\] by_loss.DPSH must be a text"),
+        ('"DPSH", "DCH"', '"ADSH", "DPSH"', "ADSH trains heads only"),
+        ("[hswd]", "hswd = 3\n[other]", "has an unknown key"),
+        ("[grid]", "grid = 3\n[penalty]\n[grids]", "this is not TOML|unknown key"),
+        ("[hswd]", "[hswd", "this is not TOML"),
+        ("[hswd]", "[scoring]\nk = 0\n[hswd]", r"\[scoring\] k must be at least 1"),
+        ("[hswd]", '[scoring]\ndivisor = "k"\n[hswd]', r"\[scoring\] divisor: 'k' is not known"),
+        ("[hswd]", "[quantization]\ncenter = 1\n[hswd]", r"\[quantization\] center must be true or false; got 1"),
+        ("[hswd]", "[quantization]\nitq_restarts = 0\n[hswd]", r"itq_restarts must be at least 1"),
+    ],
+)
+def test_mistakes_are_named(old: str, new: str, message: str) -> None:
+    assert old in PLAN
+    with pytest.raises((PlanError, ValueError, TypeError), match=message):
+        parse_plan(PLAN.replace(old, new))
+
+
+def test_files_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "plan.toml"
+    with pytest.raises(FileNotFoundError, match="neither a plan file nor a plan that h2q carries"):
+        load_plan(path)
+    path.write_text(PLAN.replace("losses", "loses"))
+    with pytest.raises(PlanError, match=r"plan\.toml: \[grid\] has an unknown key"):
+        load_plan(path)
+    path.write_text(PLAN.replace("[16, 32]", "[0]"))
+    with pytest.raises(PlanError, match=r"plan\.toml: \[grid\] bits must be from 1"):
+        load_plan(path)
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(PlanError, match="not a text file"):
+        load_plan(path)
+    path.write_text(PLAN)
+    assert load_plan(path).name == "small"
