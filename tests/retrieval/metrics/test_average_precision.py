@@ -197,7 +197,7 @@ def test_embeddings_are_ranked_by_cosine() -> None:
         assert result.per_query[q] == pytest.approx(plain_average_precision(ranking, 300, "retrieved"), abs=1e-6)
     low, high = result.confidence_interval()
     assert low < result.value < high
-    assert (result.k, result.n_queries, result.n_database, result.ties) == (300, 40, 1757, "index")
+    assert (result.k, result.n_queries, result.n_database, result.ties) == (300, 40, 1757, "expected")
 
 
 CODES = np.array([[0], [1], [3]], np.uint8)

@@ -5,24 +5,80 @@ form over the counts of items and of relevant items at each distance, so it need
 Najork, "Computing Information Retrieval Performance Measures Efficiently in the Presence of Tied Scores", ECIR 2008).
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import gammaln
 
-from h2q.checks import as_codes, as_embeddings, check_integer, check_n_bits
 from h2q.errors import describe
-from h2q.retrieval.hamming import distances
 from h2q.retrieval.metrics import kernels
-from h2q.retrieval.metrics.labels import Relevance
-from h2q.retrieval.metrics.results import MeanAveragePrecision
-from h2q.retrieval.popcount import as_words
+from h2q.retrieval.metrics.rankings import (
+    DIVISORS,
+    EMPTY,
+    CodeRanker,
+    Cut,
+    KeyRanker,
+    Rankings,
+    UnitDistances,
+    check_choice,
+    make_relevance,
+)
+from h2q.retrieval.metrics.results import MeanAveragePrecision, without_empty
 
-__all__ = ["embeddings_mean_average_precision", "mean_average_precision"]
+__all__ = [
+    "AveragePrecision",
+    "embeddings_mean_average_precision",
+    "mean_average_precision",
+    "scores_mean_average_precision",
+]
 
-TIES = ("expected", "float", "index", "optimistic", "pessimistic")
-_CHUNK_ENTRIES = 1 << 24
+
+@dataclass(frozen=True)
+class AveragePrecision:
+    """The expected average precision of the items that count.
+
+    Attributes
+    ----------
+    cut : Cut
+        Which items count.
+    divisor : {"retrieved", "relevant"}
+        See `mean_average_precision`.
+    """
+
+    cut: Cut
+    divisor: str
+
+    @property
+    def cuts(self) -> Sequence[Cut]:
+        """See `Measure`."""
+        return (self.cut,)
+
+    def score(self, rankings: Rankings) -> NDArray[np.float64]:
+        """Return the average precision of each query; NaN where nothing in the database is relevant."""
+        n_relevant = rankings.n_relevant
+        divisors = np.zeros_like(n_relevant)
+        if self.divisor == "relevant":
+            divisors = np.minimum(self.cut.limit(rankings.n_database), n_relevant)
+        result = np.empty(len(n_relevant))
+        kernels.average_precision(
+            rankings.items,
+            rankings.relevant,
+            rankings.sizes(self.cut),
+            divisors,
+            _harmonic(rankings.n_database),
+            result,
+        )
+        result[n_relevant == 0] = np.nan
+        return result
+
+
+@lru_cache(maxsize=2)
+def _harmonic(n: int) -> NDArray[np.float64]:
+    """Return the harmonic numbers 0, 1, 1 + 1/2, ..., up to that of n."""
+    return np.concatenate([[0.0], np.cumsum(1 / np.arange(1, n + 1))])
 
 
 def mean_average_precision(
@@ -56,13 +112,14 @@ def mean_average_precision(
         Only items within this Hamming distance count. Default: all.
     ties : {"expected", "float", "index", "optimistic", "pessimistic"}
         Order of items at one distance: the expectation over random orders; by the distance of the float embeddings at
-        unit norm (the key of the paper's authors: 10 * Hamming + squared Euclidean distance); by database row;
-        relevant ones first; relevant ones last.
+        unit norm (the key of the paper's authors: 10 * Hamming + squared Euclidean distance; what even these leave tied
+        is averaged over); by database row; relevant ones first; relevant ones last.
     divisor : {"retrieved", "relevant"}
         Divide the sum of precisions by the relevant items among those that count, the field's habit, or by
         min(k, all relevant items).
     empty : {"zero", "skip"}
-        A query without any relevant item in the database counts as 0, or not at all.
+        A query without any relevant item in the database counts as 0, or not at all. One whose relevant items do not
+        count, for k or radius, has 0 in either case.
     query_embeddings, database_embeddings : array-like of float, shape (n, d), optional
         Needed for ``ties="float"``.
 
@@ -83,29 +140,16 @@ def mean_average_precision(
     >>> round(result.value, 4)  # at rank 2 or 3, each with probability 1/2
     0.4167
     """
-    n_bits = check_n_bits(n_bits)
-    queries = as_codes(query_codes, n_bits, "query_codes")
-    database = as_codes(database_codes, n_bits, "database_codes")
-    _check_options(ties, divisor, empty, len(queries), len(database))
-    relevance = Relevance.from_labels(query_labels, database_labels, len(queries), len(database))
-    cut = len(database) if k is None else min(check_integer(k, "k", low=1), len(database))
-    reach = n_bits if radius is None else min(check_integer(radius, "radius", low=0), n_bits)
-    if ties == "float":
-        keys = _FloatKeys(query_embeddings, database_embeddings, len(queries), len(database))
-        per_query = _by_sorting(queries, database, relevance, keys, cut, reach, divisor)
-    else:
-        per_query = np.empty(len(queries))
-        steps = np.arange(1, len(database) + 1)
-        harmonic = np.concatenate([[0.0], np.cumsum(1 / steps)])
-        log_factorial = gammaln(np.arange(len(database) + 1) + 1.0) if ties == "expected" else np.zeros(1)
-        words = as_words(queries), as_words(database)
-        kernels.average_precision(
-            *words, relevance.queries, relevance.database, relevance.multi_hot, n_bits, cut, reach, TIES.index(ties),
-            divisor == "relevant", harmonic, log_factorial, per_query,
-        )  # fmt: skip
-    if empty == "zero":
-        per_query = np.where(np.isnan(per_query), 0.0, per_query)
-    return MeanAveragePrecision(per_query, len(queries), len(database), k, radius, ties, divisor, empty, n_bits)
+    measure = AveragePrecision(Cut.checked(k, radius), check_choice(divisor, "divisor", DIVISORS))
+    check_choice(empty, "empty", EMPTY)
+    ranker = CodeRanker(
+        query_codes, database_codes, query_labels, database_labels, n_bits=n_bits, ties=ties,
+        query_embeddings=query_embeddings, database_embeddings=database_embeddings,
+    )  # fmt: skip
+    (per_query,) = ranker.measure([measure])
+    return MeanAveragePrecision(
+        without_empty(per_query, empty), ranker.n_queries, ranker.n_database, k, radius, ties, divisor, empty, n_bits
+    )
 
 
 def embeddings_mean_average_precision(
@@ -123,14 +167,14 @@ def embeddings_mean_average_precision(
     Parameters
     ----------
     query_embeddings, database_embeddings : array-like of float, shape (n, d)
-        Embeddings; equal similarities go by database row.
+        Embeddings; ties, if any, are averaged over.
     query_labels, database_labels, k, divisor, empty
         See `mean_average_precision`.
 
     Returns
     -------
     MeanAveragePrecision
-        Its ``ties`` is "index" and its ``n_bits`` None.
+        Its ``n_bits`` is None.
 
     Raises
     ------
@@ -143,78 +187,64 @@ def embeddings_mean_average_precision(
     >>> embeddings_mean_average_precision(x[:1], x, [0], [0, 1, 0]).value.__round__(4)
     0.8333
     """
-    keys = _FloatKeys(query_embeddings, database_embeddings, None, None)
-    n_queries, n_database = len(keys.queries), len(keys.database)
-    _check_options("index", divisor, empty, n_queries, n_database)
-    relevance = Relevance.from_labels(query_labels, database_labels, n_queries, n_database)
-    cut = n_database if k is None else min(check_integer(k, "k", low=1), n_database)
-    per_query = _by_sorting(None, None, relevance, keys, cut, 0, divisor)
-    if empty == "zero":
-        per_query = np.where(np.isnan(per_query), 0.0, per_query)
-    return MeanAveragePrecision(per_query, n_queries, n_database, k, None, "index", divisor, empty, None)
+    unit = UnitDistances(query_embeddings, database_embeddings, None, None)
+    return _by_key(unit.rows, len(unit.queries), len(unit.database), query_labels, database_labels, k, divisor, empty)
 
 
-def _check_options(ties: str, divisor: str, empty: str, n_queries: int, n_database: int) -> None:
-    for name, value, known in (
-        ("ties", ties, TIES),
-        ("divisor", divisor, ("retrieved", "relevant")),
-        ("empty", empty, ("zero", "skip")),
-    ):
-        if value not in known:
-            raise ValueError(f"{name} must be one of {', '.join(map(repr, known))}; got {describe(value)}")
-    if n_queries == 0 or n_database == 0:
-        raise ValueError(f"there must be queries and a database; got {n_queries} queries and {n_database} items")
+def scores_mean_average_precision(
+    scores: Any,
+    query_labels: Any,
+    database_labels: Any,
+    *,
+    k: int | None = None,
+    divisor: str = "retrieved",
+    empty: str = "zero",
+) -> MeanAveragePrecision:
+    """Return the mean average precision of ranking by given scores, such as those of an asymmetric search.
+
+    Parameters
+    ----------
+    scores : array-like of float, shape (n_queries, n_database)
+        The higher, the nearer; equal ones are averaged over.
+    query_labels, database_labels, k, divisor, empty
+        See `mean_average_precision`.
+
+    Returns
+    -------
+    MeanAveragePrecision
+        Its ``n_bits`` is None.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If scores are not numbers in two dimensions or contain NaN, or labels or an option are not as described.
+
+    Examples
+    --------
+    >>> scores_mean_average_precision([[0.9, 0.5, 0.1]], [7], [0, 7, 7]).value.__round__(4)
+    0.5833
+    """
+    rows = np.asarray(scores)
+    if rows.ndim != 2 or rows.dtype.kind not in "fiu":
+        raise TypeError(f"scores must be numbers of shape (n_queries, n_database); got {describe(rows)}")
+    if np.isnan(rows).any():
+        raise ValueError("scores contain NaN; give items that cannot be ranked the score -inf")
+
+    def keys(some: slice) -> NDArray[np.float64]:
+        return -rows[some].astype(np.float64)
+
+    n_queries, n_database = rows.shape
+    return _by_key(keys, n_queries, n_database, query_labels, database_labels, k, divisor, empty)
 
 
-class _FloatKeys:
-    """Squared Euclidean distances of embeddings at unit norm, from 0 to 4."""
-
-    def __init__(self, queries: Any, database: Any, n_queries: int | None, n_database: int | None) -> None:
-        if queries is None or database is None:
-            raise ValueError('ties="float" needs query_embeddings and database_embeddings')
-        self.queries = _unit_rows(queries, "query_embeddings", n_queries)
-        self.database = _unit_rows(database, "database_embeddings", n_database)
-        if self.queries.shape[1] != self.database.shape[1]:
-            raise ValueError(
-                f"query_embeddings have {self.queries.shape[1]} features and database_embeddings "
-                f"{self.database.shape[1]}; pass embeddings of one model"
-            )
-
-    def rows(self, some: slice) -> NDArray[np.float32]:
-        """Return the squared distances of some queries to all items."""
-        squared: NDArray[np.float32] = 2 - 2 * (self.queries[some] @ self.database.T)
-        return np.maximum(squared, 0, out=squared)
-
-
-def _unit_rows(embeddings: Any, name: str, n: int | None) -> NDArray[np.float32]:
-    rows = as_embeddings(embeddings, name)
-    if n is not None and len(rows) != n:
-        raise ValueError(f"{name} must have {n} rows, one a code; got {len(rows)}")
-    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), np.float32)
-
-
-def _by_sorting(
-    queries: NDArray[np.uint8] | None,
-    database: NDArray[np.uint8] | None,
-    relevance: Relevance,
-    keys: _FloatKeys,
-    cut: int,
-    reach: int,
-    divisor: str,
-) -> NDArray[np.float64]:
-    """Average precision of rankings by Hamming distance (where there are codes), then float distance, then row."""
-    n_queries, n_database = len(keys.queries), len(keys.database)
-    per_query = np.empty(n_queries)
-    step = max(1, _CHUNK_ENTRIES // n_database)
-    for start in range(0, n_queries, step):
-        some = slice(start, start + step)
-        key = keys.rows(some).astype(np.float64)
-        counted = np.full(len(key), cut)
-        if queries is not None and database is not None:
-            hamming = distances(queries[some], database)
-            key += 10.0 * hamming
-            counted = np.minimum((hamming <= reach).sum(axis=1), cut)
-        kernels.ranked_average_precision(
-            key, relevance.rows(some), counted, cut, divisor == "relevant", per_query[some]
-        )
-    return per_query
+def _by_key(
+    keys: Any, n_queries: int, n_database: int, query_labels: Any, database_labels: Any, k: int | None, divisor: str,
+    empty: str,
+) -> MeanAveragePrecision:  # fmt: skip
+    measure = AveragePrecision(Cut.checked(k), check_choice(divisor, "divisor", DIVISORS))
+    check_choice(empty, "empty", EMPTY)
+    ranker = KeyRanker(keys, make_relevance(query_labels, database_labels, n_queries, n_database))
+    (per_query,) = ranker.measure([measure])
+    return MeanAveragePrecision(
+        without_empty(per_query, empty), n_queries, n_database, k, None, "expected", divisor, empty, None
+    )
