@@ -2,7 +2,7 @@
 
     python benchmarks/search.py
 
-Codes: `random` are uniform; `images` are codes of CIFAR-10 features (whitened, learned rotation) of all 60,000 images,
+Codes: `random` are uniform; `images` are codes (whitened, learned rotation) of the features of 100,000 images, CIFAR-10 and mirrored ones,
 enlarged to 1,000,000 by copies with 5% of the bits flipped, since real image collections of that size are not at hand.
 Queries are database codes with 10% of the bits flipped. Medians over rounds; faiss and h2q take turns.
 """
@@ -36,9 +36,9 @@ def random_codes(n_bits: int, generator: np.random.Generator) -> tuple[np.ndarra
 
 def image_codes(n_bits: int, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     from h2q.quantization import HouseholderQuantizer
-    from real_embeddings import cifar10_features
+    from real_embeddings import wide_embeddings
 
-    features = cifar10_features()
+    features = wide_embeddings()
     codes = (
         HouseholderQuantizer(n_bits, whitening=1.0, max_samples=20_000, random_state=0).fit(features).encode(features)
     )
