@@ -1,12 +1,8 @@
-"""ADSH: the codes of the training images are learnt themselves, in turns with the network.
+"""The loop of ADSH: the codes of the training images are learnt themselves, in turns with the network.
 
-Jiang and Li, "Asymmetric Deep Supervised Hashing", AAAI 2018, algorithm 1. With U (n, k) the embeddings of the training
-images, V (n, k) in {-1, 1} their codes and S (n, n) their similarity,
-
-    J = sum_ij (u_i . v_j - k S_ij)^2 + gamma sum_i |v_i - u_i|^2
-
-is descended in turns: by gradient steps on the network with V fixed, then by one exact update of V, a bit at a time.
-Here every training image is in the sample of each turn, as in the paper's comparison on CIFAR-10 (5,000 of 5,000).
+Jiang and Li, "Asymmetric Deep Supervised Hashing", AAAI 2018, algorithm 1; the loss and the update of the codes are in
+`h2q.similarity.losses.adsh`. Here every training image is in the sample of each turn, as in the paper's comparison on
+CIFAR-10 (5,000 of 5,000).
 """
 
 from dataclasses import replace
@@ -17,86 +13,29 @@ from zlib import crc32
 
 import torch
 from numpy.typing import ArrayLike
-from torch import Tensor, nn
+from torch import Tensor
 
 from h2q.checks import as_embeddings, as_labels, check_integer, check_n_bits
 from h2q.similarity.batches import BatchOrder, TensorBatches
 from h2q.similarity.frozen import ONE_CORE, HeadValidation, TrainedHead, as_validation, check_classes
 from h2q.similarity.heads import HashHead
+from h2q.similarity.losses.adsh import ADSH
 from h2q.similarity.presets import HEAD, TrainingSettings
 from h2q.similarity.training import Hardware, fit_network
 from h2q.similarity.validation import Validation
 
-__all__ = ["AsymmetricTurns", "train_asymmetric_head", "update_codes"]
-
-_ROWS_AT_ONCE = 1024
+__all__ = ["AsymmetricTurns", "train_asymmetric_head"]
 
 
-def dissimilarity(labels: Tensor) -> float:
-    """Return what S holds for pairs without a label in common, so that both kinds of pairs weigh the same: -r.
+class AsymmetricTurns(ADSH):
+    """`ADSH` as a loss of a batch's embeddings and *positions*; between epochs it takes its turn and updates the codes.
 
-    r is the number of similar pairs over that of the others, as in the code of the method's authors.
-    """
-    parts = torch.split(labels, _ROWS_AT_ONCE)
-    similar = int(torch.stack([(part @ labels.T > 0).sum() for part in parts]).sum())
-    return -similar / max(len(labels) ** 2 - similar, 1)
-
-
-def similarity_rows(rows: Tensor, labels: Tensor, dissimilar: float) -> Tensor:
-    """Return S between multi-hot rows (b, c) and (n, c): 1 with a label in common, else `dissimilar`."""
-    return torch.where(rows @ labels.T > 0, 1.0, dissimilar).to(rows.dtype)
-
-
-def update_codes(codes: Tensor, embeddings: Tensor, labels: Tensor, *, gamma: float, dissimilar: float) -> Tensor:
-    """Return codes in {-1, 1} that minimise J bit by bit for fixed embeddings (the paper's equation 9).
+    Without the tanh, because stage one has none, and with both kinds of pairs weighing the same.
 
     Parameters
     ----------
-    codes : Tensor of shape (n, k)
-        The codes so far.
-    embeddings : Tensor of shape (n, k)
-        U.
-    labels : Tensor of shape (n, c)
-        Multi-hot rows.
-    gamma : float
-        Weight of the distance between codes and embeddings.
-    dissimilar : float
-        What S holds for pairs without a label in common.
-
-    Examples
-    --------
-    >>> labels = torch.eye(2).repeat_interleave(3, dim=0)
-    >>> embeddings = torch.tensor([[0.9, 0.8]] * 3 + [[-0.7, -0.9]] * 3)
-    >>> update_codes(torch.zeros(6, 2), embeddings, labels, gamma=1.0, dissimilar=-1.0)[[0, 5]]
-    tensor([[ 1.,  1.],
-            [-1., -1.]])
-    """
-    n_bits = embeddings.shape[1]
-    # -Q of the paper, halved: k S^T U + gamma U, in chunks so that S is never whole.
-    target = torch.cat(
-        [
-            n_bits * similarity_rows(labels[start : start + _ROWS_AT_ONCE], labels, dissimilar) @ embeddings
-            for start in range(0, len(labels), _ROWS_AT_ONCE)
-        ]
-    )
-    target += gamma * embeddings
-    gram = embeddings.T @ embeddings
-    codes = codes.clone()
-    for bit in range(n_bits):
-        others = gram[:, bit].clone()
-        others[bit] = 0
-        best = target[:, bit] - codes @ others
-        codes[:, bit] = torch.where(best >= 0, 1.0, -1.0)
-    return codes
-
-
-class AsymmetricTurns(nn.Module):
-    """J as a loss of a batch's embeddings and *positions*; between epochs it takes its turn and updates the codes.
-
-    Parameters
-    ----------
-    labels : Tensor of shape (n, c)
-        Multi-hot rows of all training items.
+    labels : Tensor of shape (n,) or (n, c)
+        Class ids or multi-hot rows of all training items.
     n_bits : int
         Bits k.
     gamma : float
@@ -105,34 +44,23 @@ class AsymmetricTurns(nn.Module):
         Epochs of the network between two updates of the codes.
     """
 
-    unit_norm, needs_n_classes = False, False
-    labels: Tensor
-    codes: Tensor
     embeddings: Tensor
 
     def __init__(self, labels: Tensor, n_bits: int, *, gamma: float = 200.0, epochs_per_turn: int = 3) -> None:
-        super().__init__()
-        self.gamma, self.epochs_per_turn = gamma, epochs_per_turn
-        self.register_buffer("labels", labels.float())
-        self.dissimilar = dissimilarity(self.labels)
-        # Buffers, so that a checkpoint holds them and a resumed run goes on with the same codes.
-        self.register_buffer("codes", torch.zeros(len(labels), n_bits))
+        super().__init__(labels=labels, n_bits=n_bits, gamma=gamma, dissimilar="balanced", squash=False)
+        self.epochs_per_turn = epochs_per_turn
+        # A buffer, so that a checkpoint holds it and a resumed run goes on with the same codes.
         self.register_buffer("embeddings", torch.zeros(len(labels), n_bits))
 
     def step_epoch(self, epoch: int, n_epochs: int) -> None:
         """Update the codes at the end of each turn of the network."""
         if epoch and epoch % self.epochs_per_turn == 0:
-            self.codes = update_codes(
-                self.codes, self.embeddings, self.labels, gamma=self.gamma, dissimilar=self.dissimilar
-            )
+            self.step_codes(self.embeddings, torch.arange(len(self.embeddings), device=self.embeddings.device))
 
-    def forward(self, embeddings: Tensor, positions: Tensor) -> Tensor:
+    def forward(self, embeddings: Tensor, positions: Tensor) -> Tensor:  # type: ignore[override]
         """Return J of these rows over the number of their pairs."""
         self.embeddings[positions] = embeddings.detach()
-        similarity = similarity_rows(self.labels[positions], self.labels, self.dissimilar)
-        pairs = (embeddings @ self.codes.T - embeddings.shape[1] * similarity).square().sum()
-        own = (self.codes[positions] - embeddings).square().sum()
-        return (pairs + self.gamma * own) / (len(embeddings) * len(self.labels))
+        return super().forward(embeddings, self.labels[positions], positions)
 
 
 def train_asymmetric_head(
@@ -186,11 +114,9 @@ def train_asymmetric_head(
     check_integer(epochs_per_turn, "epochs_per_turn", low=1)
     rows = as_embeddings(features, "features", allow_zero_rows=True)
     class_labels = as_labels(labels, len(rows))
-    n_classes = check_classes(class_labels)
+    check_classes(class_labels)
     settings = (settings or replace(HEAD, epochs=60)).for_items(len(rows))
     judge = as_validation(validation, rows.shape[1], class_labels.ndim)
-    classes = torch.from_numpy(class_labels)
-    multi_hot = nn.functional.one_hot(classes, n_classes) if class_labels.ndim == 1 else classes
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         head = HashHead(rows.shape[1], n_bits, **settings.head_options())
@@ -203,7 +129,7 @@ def train_asymmetric_head(
     run = fit_network(
         head,
         TensorBatches(torch.from_numpy(rows)[None], torch.arange(len(rows)), order),
-        AsymmetricTurns(multi_hot, n_bits, gamma=gamma, epochs_per_turn=epochs_per_turn),
+        AsymmetricTurns(torch.from_numpy(class_labels), n_bits, gamma=gamma, epochs_per_turn=epochs_per_turn),
         settings,
         validate=None if judge is None else HeadValidation(judge),
         seed=seed,
