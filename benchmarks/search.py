@@ -2,9 +2,9 @@
 
     python benchmarks/search.py
 
-Codes: `random` are uniform; `images` are codes (whitened, learned rotation) of the features of 100,000 images, CIFAR-10 and mirrored ones,
-enlarged to 1,000,000 by copies with 5% of the bits flipped, since real image collections of that size are not at hand.
-Queries are database codes with 10% of the bits flipped. Medians over rounds; faiss and h2q take turns.
+Codes: `random` are uniform; `images` are codes (whitened, learned rotation) of the features of 100,000 images, CIFAR-10 and
+mirrored ones, enlarged to 1,000,000 by copies with 5% of the bits flipped, since real image collections of that size are
+not at hand. Queries are database codes with 10% of the bits flipped. Medians over rounds; faiss and h2q take turns.
 """
 
 import argparse

@@ -1,10 +1,13 @@
 """The errors that are ours, and the import of optional packages."""
 
 import importlib
+from collections.abc import Callable
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
-__all__ = ["FileFormatError", "MissingDependencyError", "describe", "require"]
+__all__ = ["FileFormatError", "MissingDependencyError", "describe", "name_extra", "require"]
+
+Found = TypeVar("Found")
 
 
 class FileFormatError(ValueError):
@@ -44,11 +47,35 @@ def require(module: str, extra: str) -> ModuleType:
     ...
     h2q.errors.MissingDependencyError: this needs the package no_such_module: pip install "h2q[learn]"
     """
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        package = error.name or module
-        raise MissingDependencyError(f'this needs the package {package}: pip install "h2q[{extra}]"') from error
+    return name_extra(importlib.import_module, extra)(module)
+
+
+def name_extra(find: Callable[[str], Found], extra: str) -> Callable[[str], Found]:
+    """Make a function that imports say how to install what is missing: for the lazy names of a package.
+
+    Parameters
+    ----------
+    find : callable
+        Takes a name, and imports what is behind it.
+    extra : str
+        The extra of h2q that brings what it may miss.
+
+    Returns
+    -------
+    callable
+        Does the same, but raises `MissingDependencyError` where a package outside h2q is not installed.
+    """
+
+    def found(name: str) -> Found:
+        try:
+            return find(name)
+        except ModuleNotFoundError as error:
+            package = (error.name or name).split(".")[0]
+            if package == "h2q":
+                raise
+            raise MissingDependencyError(f'this needs the package {package}: pip install "h2q[{extra}]"') from error
+
+    return found
 
 
 def describe(value: Any) -> str:

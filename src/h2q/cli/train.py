@@ -43,6 +43,10 @@ def train(
 ) -> None:
     """Train a hasher on labelled images, say how good it is on held-out ones, and save it."""
     from h2q.datasets import load_dataset
+    from h2q.errors import require
+
+    for module in ("torch", "lightning"):
+        require(module, "learn")
     from h2q.hasher import ImageHasher, is_hasher
     from h2q.similarity.presets import PRESETS, settings_for
     from h2q.similarity.training import Hardware
