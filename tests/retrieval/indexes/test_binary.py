@@ -139,6 +139,16 @@ def test_reranking_all_items_is_the_exact_float_search(quantizer: HouseholderQua
     assert found.distances.dtype == np.float32
 
 
+@pytest.mark.parametrize("options", [{}, {"scoring": "asymmetric"}, {"rerank": 40}])
+def test_queries_searched_a_few_at_a_time_find_the_same(index: BinaryIndex, options, monkeypatch) -> None:
+    whole = index.search(DIGITS[:50], 5, **options)
+    monkeypatch.setattr("h2q.retrieval.indexes.binary._STEP_BYTES", 60_000)
+    in_steps = index.search(DIGITS[:50], 5, **options)
+    np.testing.assert_array_equal(in_steps.ids, whole.ids)
+    np.testing.assert_array_equal(in_steps.distances, whole.distances)
+    assert in_steps.distances.dtype == whole.distances.dtype
+
+
 def test_removed_items_come_back_under_their_id() -> None:
     index = BinaryIndex(8)
     index.add(np.array([[1], [2]], np.uint8), ids=[7, 9])
@@ -215,6 +225,7 @@ def test_what_an_index_lacks_is_named(quantizer: HouseholderQuantizer) -> None:
         ({"n_bits": 0}, ValueError, "n_bits must be from 1 to 65536"),
         ({"n_bits": 8, "metric": "dot"}, ValueError, "metric must be 'cosine' or 'euclidean'"),
         ({"n_bits": 8, "keep_embeddings": 1}, TypeError, "keep_embeddings must be True or False"),
+        ({"n_bits": 8, "keep_embeddings": True}, ValueError, "keep_embeddings needs a quantizer"),
         ({"quantizer": HouseholderQuantizer(8)}, ValueError, "quantizer must be fitted"),
     ],
 )

@@ -3,7 +3,7 @@
 import json
 import multiprocessing
 import os
-import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -140,27 +140,99 @@ def test_a_save_killed_at_any_moment_leaves_a_whole_index(folder: Path) -> None:
     assert kept == set(named["segments"])
 
 
-def _save_on_a_full_disk(folder: Path, results: "multiprocessing.SimpleQueue[str]") -> None:
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+_SAVE_WITH_LITTLE_ROOM = """
+import json, os, resource, signal, sys
+import numpy as np
+from h2q.retrieval import BinaryIndex
+folder, added, removed, limit = sys.argv[1], *map(int, sys.argv[2:])
+index = BinaryIndex.open(folder)
+index.add(np.zeros((added, 8), np.uint8))
+index.remove(np.arange(removed))
+before = {name: os.stat(f"{folder}/{name}").st_mtime_ns for name in os.listdir(folder)}
+hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+try:
+    index.save(folder)
+except Exception as error:
+    print(error)
+resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+after = {name: os.stat(f"{folder}/{name}").st_mtime_ns for name in os.listdir(folder)}
+changed = [name for name in before if after.get(name) != before[name]]
+print(json.dumps([len(BinaryIndex.open(folder)), changed, [name for name in after if "tmp" in name]]))
+index.save(folder)
+"""
+
+
+@pytest.mark.parametrize(
+    ("added", "removed", "limit"),
+    [
+        pytest.param(50_000, 0, 100_000, id="the segment does not fit"),
+        pytest.param(0, 4000, 20_000, id="the list of removed items does not fit"),
+        pytest.param(0, 0, 300, id="the manifest does not fit"),
+    ],
+)
+def test_a_full_disk_leaves_the_old_index_until_there_is_room(
+    folder: Path, added: int, removed: int, limit: int
+) -> None:
+    arguments = [folder, str(added), str(removed), str(limit)]
+    child = subprocess.run(
+        [sys.executable, "-c", _SAVE_WITH_LITTLE_ROOM, *arguments], capture_output=True, text=True, check=True
+    )
+    error, found = child.stdout.splitlines()
+    assert "File too large" in error
+    assert json.loads(found) == [5000, [], []]
+    assert len(BinaryIndex.open(folder)) == 5000 + added - removed
+
+
+_SAVE_ON_A_FULL_FILE_SYSTEM = """
+import sys
+import numpy as np
+from h2q.retrieval import BinaryIndex
+index = BinaryIndex(64)
+index.add(np.zeros((5000, 8), np.uint8))
+index.save(sys.argv[1])
+index.add(np.zeros((50_000, 8), np.uint8))
+try:
+    index.save(sys.argv[1])
+except Exception as error:
+    print(error)
+print(len(BinaryIndex.open(sys.argv[1])))
+"""
+
+
+def test_a_full_file_system_leaves_the_old_index(tmp_path: Path) -> None:
+    mount = f"mount -t tmpfs -o size=300k none {tmp_path}"
+    if subprocess.run(["unshare", "-rm", "sh", "-c", mount], capture_output=True, check=False).returncode:
+        pytest.skip("no file system can be mounted here")
+    script = f'{mount} && exec "$0" -c "$1" {tmp_path}/index'
+    command = ["unshare", "-rm", "sh", "-c", script, sys.executable, _SAVE_ON_A_FULL_FILE_SYSTEM]
+    child = subprocess.run(command, capture_output=True, text=True, check=True)
+    error, items = child.stdout.splitlines()
+    assert "No space left on device" in error
+    assert items == "5000"
+
+
+def test_a_folder_deleted_since_is_written_again(folder: Path) -> None:
     index = BinaryIndex.open(folder)
-    index.add(np.tile(CODES, (10, 1)))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-    try:
-        index.save(folder)
-        results.put("saved")
-    except Exception as error:
-        results.put(f"{type(error).__name__}: {error}")
+    index.remove([7])
+    shutil.rmtree(folder)
+    index.save(folder)
+    opened = BinaryIndex.open(folder)
+    assert len(opened) == 4999
+    np.testing.assert_array_equal(opened.codes([3, 4999]), CODES[[3, 4999]])
 
 
-def test_a_full_disk_leaves_the_old_index(folder: Path) -> None:
-    context = multiprocessing.get_context("fork")
-    results = context.SimpleQueue()
-    child = context.Process(target=_save_on_a_full_disk, args=(folder, results))
-    child.start()
-    child.join()
-    assert results.get() != "saved"
-    assert len(BinaryIndex.open(folder)) == 5000
-    assert not list(folder.glob(".*tmp"))
+def test_what_a_killed_first_save_leaves_is_no_obstacle(folder: Path, tmp_path: Path) -> None:
+    left = tmp_path / "left"
+    left.mkdir()
+    for name in (".lock", "segment-0123456789abcdef.safetensors", ".segment-01.safetensors.x1.tmp", ".tmp2WrolF"):
+        (left / name).write_bytes(b"half")
+    with pytest.raises(FileFormatError, match=r"holds no manifest\.json"):
+        BinaryIndex.open(left)
+    BinaryIndex.open(folder).save(left)
+    assert len(BinaryIndex.open(left)) == 5000
+    assert len(list(left.iterdir())) == 3
 
 
 def test_foreign_folders_are_neither_opened_nor_overwritten(tmp_path: Path, folder: Path) -> None:
@@ -200,6 +272,8 @@ def test_damaged_folders_say_what_is_wrong(folder: Path) -> None:
         (json.dumps(manifest | {"format_version": 99}), "newer than format 1"),
         (json.dumps({"kind": "BinaryIndex", "format_version": 1}), "incomplete"),
         (json.dumps(manifest | {"n_bits": 128}), "codes of 128 bits"),
+        (json.dumps(manifest | {"next_id": "7"}), r"damaged: its next_id is '7' \(str\)"),
+        (json.dumps(manifest | {"segments": ["../a.safetensors"]}), "files outside its folder"),
     ):
         manifest_file.write_text(text)
         with pytest.raises(FileFormatError, match=message):

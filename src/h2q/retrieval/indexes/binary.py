@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from h2q.checks import as_codes, as_embeddings, as_ids, check_integer, check_n_bits
+from h2q.checks import as_codes, as_embeddings, as_ids, bytes_per_code, check_integer, check_n_bits
 from h2q.errors import describe
 from h2q.retrieval.asymmetric import byte_tables, nearest_asymmetric
 from h2q.retrieval.hamming import NearestScan, RadiusScan
@@ -18,7 +18,7 @@ from h2q.retrieval.neighbors import Neighbors, RadiusNeighbors
 
 __all__ = ["BinaryIndex"]
 
-_QUERIES = 4096  # searched at a time, so that a search can be interrupted and needs little memory
+_STEP_QUERIES, _STEP_BYTES = 4096, 256 << 20  # searched at a time at most, and what that may need in memory
 _ALL_ALIVE = np.ones(0, np.bool_)
 
 
@@ -75,6 +75,8 @@ class BinaryIndex:
             raise ValueError(f"metric must be 'cosine' or 'euclidean'; got {describe(metric)}")
         if not isinstance(keep_embeddings, bool):
             raise TypeError(f"keep_embeddings must be True or False; got {describe(keep_embeddings)}")
+        if keep_embeddings and quantizer is None:
+            raise ValueError("keep_embeddings needs a quantizer, which makes the codes: BinaryIndex(quantizer=...)")
         options = {"keep_embeddings": keep_embeddings, "metric": metric}
         self._state = IndexState(check_n_bits(n_bits), (), 0, quantizer, options)
         self._folder: Path | None = None
@@ -193,7 +195,7 @@ class BinaryIndex:
             If they are no ids, given twice, or there is no such item.
         """
         wanted = as_ids(ids)
-        result = np.empty((len(wanted), -(-self.n_bits // 8)), np.uint8)
+        result = np.empty((len(wanted), bytes_per_code(self.n_bits)), np.uint8)
         self._gather(wanted, result, "codes")
         return result
 
@@ -240,9 +242,10 @@ class BinaryIndex:
                 raise ValueError("rerank needs the float embeddings: make the index with keep_embeddings=True")
             candidates = min(check_integer(rerank, "rerank", low=k), len(self))
         parts = []
-        for start in range(0, len(codes), _QUERIES):
-            some_codes = codes[start : start + _QUERIES]
-            some_embeddings = None if embeddings is None else embeddings[start : start + _QUERIES]
+        step = self._queries_at_a_time(candidates, scoring, 0 if rerank is None else self.quantizer.n_features_in_)
+        for start in range(0, len(codes), step):
+            some_codes = codes[start : start + step]
+            some_embeddings = None if embeddings is None else embeddings[start : start + step]
             if scoring == "asymmetric":
                 found = self._nearest_asymmetric(self.quantizer.transform(some_embeddings), candidates)
             else:
@@ -278,7 +281,8 @@ class BinaryIndex:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the index to a folder; what is already there is not written again.
 
-        A save that is killed, or runs into a full disk, leaves the index that was there as it was.
+        A save that is killed, or runs into a full disk, leaves the index that was there as it was. An index that was
+        made anew replaces one that is in the folder, as a file would be.
 
         Parameters
         ----------
@@ -336,6 +340,14 @@ class BinaryIndex:
             )
         embeddings = as_embeddings(items, name, n_features=self.quantizer.n_features_in_)
         return self.quantizer.encode(embeddings), embeddings
+
+    def _queries_at_a_time(self, candidates: int, scoring: str, n_features: int) -> int:
+        """Return how many queries to search for at a time, by the memory that each takes."""
+        # Ids, distances and their order, of what is kept and what is new; twice the embeddings; tables of float32.
+        per_query = candidates * (64 + 8 * n_features)
+        if scoring == "asymmetric":
+            per_query += bytes_per_code(self.n_bits) * 256 * 4
+        return max(1, min(_STEP_QUERIES, _STEP_BYTES // per_query))
 
     def _nearest(self, codes: NDArray[np.uint8], k: int) -> Neighbors:
         scan = NearestScan(codes, k)

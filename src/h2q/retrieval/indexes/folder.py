@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from h2q._version import __version__
 from h2q.checks import bytes_per_code
-from h2q.errors import FileFormatError
+from h2q.errors import FileFormatError, describe
 from h2q.quantization import load_quantizer
 from h2q.retrieval.indexes.segments import Segment
 from h2q.storage import FORMAT_VERSION, read_json, read_tensors, write_json, write_tensors
@@ -34,6 +34,13 @@ _MANIFEST, _LOCK, _KIND = "manifest.json", ".lock", "BinaryIndex"
 # safetensors, too, writes to a temporary name, which a kill leaves behind.
 _SAFETENSORS_TEMPORARY = re.compile(r"\.tmp[A-Za-z0-9]{6}")
 _PARTS = ("segment-", "removed-", "quantizer-", f"{_MANIFEST}.")
+
+
+_NAME = (str, type(None))
+_ENTRIES: dict[str, type | tuple[type, ...]] = {
+    "generation": str, "n_bits": int, "next_id": int, "options": dict, "quantizer": _NAME, "removed": _NAME,
+    "segments": list,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -102,9 +109,14 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
             f"{folder} was written by h2q {manifest.get('h2q_version', '?')} in format {version}, newer than format "
             f"{FORMAT_VERSION} that this h2q {__version__} reads; upgrade with: pip install -U h2q"
         )
-    missing = {"n_bits", "next_id", "segments", "removed", "quantizer", "options", "generation"} - manifest.keys()
-    if missing:
-        raise FileFormatError(f"{folder}/{_MANIFEST} is incomplete: it has no {', '.join(sorted(missing))}")
+    for key, types in _ENTRIES.items():
+        if key not in manifest:
+            raise FileFormatError(f"{folder}/{_MANIFEST} is incomplete: it has no {key}")
+        if not isinstance(manifest[key], types) or isinstance(manifest[key], bool):
+            raise FileFormatError(f"{folder}/{_MANIFEST} is damaged: its {key} is {describe(manifest[key])}")
+    names = [*manifest["segments"], manifest["removed"] or "", manifest["quantizer"] or ""]
+    if not all(isinstance(name, str) and Path(name).name == name for name in names):
+        raise FileFormatError(f"{folder}/{_MANIFEST} is damaged: it names files outside its folder")
     return manifest
 
 
@@ -120,10 +132,20 @@ def _read_state(folder: Path, manifest: dict[str, Any]) -> IndexState:
 def _read_segment(folder: Path, name: str, n_bits: int, removed: NDArray[np.int64] | None) -> Segment:
     tensors = read_tensors(folder / name, "segment", mmap=True).tensors
     codes, ids = tensors.get("codes"), tensors.get("ids")
-    if codes is None or ids is None or codes.shape != (len(ids), bytes_per_code(n_bits)):
+    if (
+        codes is None
+        or ids is None
+        or codes.dtype != np.uint8
+        or ids.dtype != np.int64
+        or codes.shape != (*ids.shape, bytes_per_code(n_bits))
+    ):
         raise FileFormatError(f"{folder / name} does not hold codes of {n_bits} bits with their ids")
     segment = Segment(codes, ids, tensors.get("embeddings"), file=name)
-    return segment if removed is None else segment.without(removed)
+    if removed is None:
+        return segment
+    if len(removed) and not 0 <= removed.min() <= removed.max() < len(ids):
+        raise FileFormatError(f"{folder} is damaged: items were removed from {name} that it does not hold")
+    return segment.without(removed)
 
 
 def write_folder(folder: Path, state: IndexState) -> IndexState:
@@ -144,6 +166,10 @@ def write_folder(folder: Path, state: IndexState) -> IndexState:
         raise FileExistsError(f"{folder} holds other files and no index; choose another folder")
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder):
+        if not (folder / _MANIFEST).exists():
+            # What the state names was deleted since: write it all again.
+            unsaved = tuple(replace(segment, file=None) for segment in state.segments)
+            state = replace(state, segments=unsaved, generation="")
         if state.generation and _read_manifest(folder)["generation"] != state.generation:
             raise FileExistsError(
                 f"{folder} was changed by another process since this index was opened; open it again and repeat the "
