@@ -66,12 +66,12 @@ def test_queries_are_never_fitted_on(no_images: Path) -> None:
     folds = [set(rows.tolist()) for rows in data.folds.values()]
     assert sum(map(len, folds)) == len(set.union(*folds))
     stage = demo_run.frozen_stage(data)
-    embedded = stage.embed(16)
+    embedded = stage.embed(16, "")
     np.testing.assert_array_equal(embedded.train, data.features[data.folds["train"]])
     changed = data.features.copy()
     changed[data.folds["query"]] = np.random.default_rng(0).standard_normal(changed[data.folds["query"]].shape)
     fitted = [contender.make(16, random_state=0).fit(embedded.train) for contender in stage.contenders]
-    again = demo_run.frozen_stage(type(data)(**{**vars(data), "features": changed})).embed(16)
+    again = demo_run.frozen_stage(type(data)(**{**vars(data), "features": changed})).embed(16, "")
     for contender, quantizer in zip(stage.contenders, fitted, strict=True):
         other = contender.make(16, random_state=0).fit(again.train)
         np.testing.assert_array_equal(other.projection_, quantizer.projection_)
@@ -151,14 +151,36 @@ def test_the_picture_marks_what_is_wrong(tmp_path: Path) -> None:
     assert marked_rows.max() < pixels.shape[0] * 0.6
 
 
-def test_on_real_images(document: Any, no_images: Path) -> None:
+def test_on_real_images_with_both_stages(document: Any, no_images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("h2q.demo.learned.LENGTHS", (16,))
     table = pq.read_table(SAMPLE)
     labels = table["label"].to_numpy()
     few = np.sort(np.concatenate([np.flatnonzero(labels == label)[:60] for label in range(10)]))
     pq.write_table(table.take(few), SAMPLE.name)
     found = document("demo", "--out", "results")
     assert "600 images of CIFAR-10" in found["data"]
-    scores = {(score["quantizer"], score["n_bits"]): score for score in found["stages"][0]["scores"]}
+    frozen, learned = (
+        {(score["quantizer"], score["n_bits"]): score for score in stage["scores"]} for stage in found["stages"]
+    )
     for bits in (16, 32, 64, 128):
-        assert scores["H²Q", bits]["map_expected"] > scores["sign", bits]["map_expected"] + 0.03
-        assert scores["H²Q", bits]["recall"] > scores["sign", bits]["recall"]
+        assert frozen["H²Q", bits]["map_expected"] > frozen["sign", bits]["map_expected"] + 0.03
+        assert frozen["H²Q", bits]["recall"] > frozen["sign", bits]["recall"]
+    assert learned["real-valued", None]["map_float"] > frozen["real-valued", None]["map_float"] + 0.1
+    assert learned["H²Q", 16]["map_float"] > learned["sign", 16]["map_float"]
+    for label in ("sign, L2 penalty", "sign, HSWD", "random rotation", "ITQ", "H²Q l1", "H²Q min_entry"):
+        assert 0.1 < learned[label, 16]["map_float"] < 1
+
+
+def test_without_lightning_stage_one_is_left_out_and_says_so(
+    run: Any, no_images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    note = 'Stage one, learning embeddings, is left out: pip install "h2q[learn]"'
+    monkeypatch.setattr("h2q.demo.learned.missing_for_learning", lambda: note)
+    monkeypatch.setattr("h2q.similarity.features.extract_features", _tiny_features)
+    table = pq.read_table(SAMPLE)
+    pq.write_table(table.take(np.arange(0, 6000, 10)), SAMPLE.name)
+    monkeypatch.setattr("h2q.demo.run.LENGTHS", (8,))
+    result = run("demo", "--out", "results")
+    assert result.exit_code == 0, result.stderr
+    assert note in " ".join(result.stdout.split())
+    assert "learnt from" not in result.stdout

@@ -3,11 +3,14 @@
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from h2q.cli.common import JsonOption, SeedOption, format_seconds, print_json, print_paragraph, print_table
+
+if TYPE_CHECKING:
+    from h2q.demo.run import DemoResult
 
 __all__ = ["demo"]
 
@@ -23,7 +26,7 @@ def demo(
     Images to embeddings to codes to neighbours, scored by class and by float neighbours beside the baselines: a table
     and a picture, which end in the folder --out.
     """
-    from h2q.demo import run
+    from h2q.demo import learned, run
     from h2q.demo.data import load_demo_data
 
     if out.exists() and not out.is_dir():
@@ -31,23 +34,38 @@ def demo(
     began = time.perf_counter()
     data = load_demo_data(full=full, seed=seed)
     if not as_json:
-        for line in (*data.notes, data.title):
+        for line in data.notes:
             print_paragraph(line)
         sys.stdout.flush()
     loaded = time.perf_counter()
-    results = [run.run_stage(run.frozen_stage(data), seed=seed)]
+    stages, note = [run.frozen_stage(data)], None
+    if data.learnable:
+        note = learned.missing_for_learning()
+        if note is None:
+            stages.append(learned.learned_stage(data, seed=seed))
+    results = []
+    for stage in stages:
+        results.append(run.run_stage(stage, seed=seed))
+        if not as_json:
+            _print_result(results[-1])
     written = run.write_results(out, data, results, seed=seed)
     if as_json:
         document = run.as_json(data, results, seed)
         print_json(document | {"files": written, "seconds": round(time.perf_counter() - began, 1)})
         return
-    for result in results:
-        columns = [column.replace(" ", "\n") for column in run.COLUMNS]
-        print_table(columns, [run.table_row(score) for score in result.scores], sections=run.section_ends(result))
-    for paragraph in run.explain(data):
+    for paragraph in (*run.explain(data), *([note] if note else [])):
         print_paragraph(paragraph)
     ended = time.perf_counter()
     print(f"images and features {format_seconds(loaded - began)}, the rest {format_seconds(ended - loaded)}")
     print("saved: " + ", ".join(str(path) for path in written.values()))
     if "picture" not in written:
         print('no picture: Pillow is missing, pip install "h2q[images]"')
+
+
+def _print_result(result: "DemoResult") -> None:
+    from h2q.demo import run
+
+    print_paragraph(result.stage.title)
+    columns = [column.replace(" ", "\n") for column in run.COLUMNS]
+    print_table(columns, [run.table_row(score) for score in result.scores], sections=run.section_ends(result))
+    sys.stdout.flush()

@@ -37,6 +37,8 @@ class DemoData:
         Class ids.
     class_names : sequence of str
         Their names.
+    learnable : bool
+        Whether stage one has something to learn from: images, not digits that need none.
     folds : mapping of str to ndarray of int64
         Rows of "train", "query", "validation" and "database"; no row is in two of them.
     """
@@ -48,6 +50,7 @@ class DemoData:
     labels: NDArray[np.int64]
     class_names: Sequence[str]
     folds: Mapping[str, NDArray[np.int64]]
+    learnable: bool
 
 
 def load_demo_data(*, full: bool = False, seed: int = 0) -> DemoData:
@@ -125,6 +128,7 @@ def _cifar10(dataset: ImageDataset, full: bool, seed: int) -> DemoData:
         dataset.labels[rows],
         dataset.class_names,
         folds,
+        True,
     )
 
 
@@ -142,6 +146,7 @@ def _digits(seed: int, why: str) -> DemoData:
         dataset.labels,
         [f"digit {name}" for name in dataset.class_names],
         dataset.folds,
+        False,
     )
 
 

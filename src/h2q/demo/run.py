@@ -38,6 +38,7 @@ __all__ = [
 ]
 
 LENGTHS = (16, 32, 64, 128)
+PICTURED = "H²Q"
 _PICTURED_BITS = 64
 _N_PICTURED = 10
 
@@ -53,20 +54,20 @@ class Stage:
     lengths : tuple of int
         Bits of the codes.
     embed : callable
-        From bits to the embeddings of all folds; of a frozen network they are the same at every length.
+        From bits and variant to the embeddings of all folds; of a frozen network they are always the same.
     contenders : tuple of Contender
         The quantizers, in the order of the table.
     """
 
     title: str
     lengths: tuple[int, ...]
-    embed: Callable[[int], Embedded]
+    embed: Callable[[int, str], Embedded]
     contenders: tuple[Contender, ...] = CONTENDERS
 
 
 @dataclass(frozen=True)
 class DemoResult:
-    """The table of a stage, and what the last contender found for each query at the pictured length."""
+    """The table of a stage, and what H²Q found for each query at the pictured length."""
 
     stage: Stage
     scores: tuple[Score, ...]
@@ -78,7 +79,9 @@ def frozen_stage(data: DemoData) -> Stage:
     """Return the stage whose embeddings are the frozen features themselves."""
     embedded = embed_folds(data.features, data.labels, data.folds)
     width = data.features.shape[1]
-    return Stage(data.title, tuple(sorted({min(n_bits, width) for n_bits in LENGTHS})), lambda n_bits: embedded)
+    return Stage(
+        data.title, tuple(sorted({min(n_bits, width) for n_bits in LENGTHS})), lambda n_bits, variant: embedded
+    )
 
 
 def run_stage(stage: Stage, *, seed: int = 0) -> DemoResult:
@@ -92,14 +95,14 @@ def run_stage(stage: Stage, *, seed: int = 0) -> DemoResult:
     scored: Embedded | None = None
     with progress_bar("scoring", len(stage.lengths) * len(stage.contenders)) as advance:
         for n_bits in stage.lengths:
-            embedded = stage.embed(n_bits)
-            if embedded is not scored:
-                scores.append(score_embeddings(embedded))
-                scored = embedded
+            plain = stage.embed(n_bits, "")
+            if plain is not scored:
+                scores.append(score_embeddings(plain))
+                scored = plain
             for contender in stage.contenders:
-                score, ids = score_codes(embedded, contender, n_bits, seed)
+                score, ids = score_codes(stage.embed(n_bits, contender.variant), contender, n_bits, seed)
                 scores.append(score)
-                if n_bits == pictured:
+                if n_bits == pictured and contender.label == PICTURED:
                     found = ids
                 advance(1)
     return DemoResult(stage, tuple(scores), pictured, found)
@@ -204,6 +207,5 @@ def _draw(path: Path, data: DemoData, result: DemoResult) -> None:
                 data.labels[items].tolist(),
             )
         )
-    label = result.stage.contenders[-1].label
-    title = f"The ten nearest images by {result.pictured_bits}-bit codes, {label}"
+    title = f"The ten nearest images by {result.pictured_bits}-bit codes, {PICTURED}"
     draw_neighbors(path, rows, data.class_names, title)

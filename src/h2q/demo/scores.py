@@ -25,11 +25,24 @@ K_RECALL = 10
 
 @dataclass(frozen=True)
 class Contender:
-    """A quantizer of the table: what it is called, and how one of so many bits is made from a seed."""
+    """A quantizer of the table.
+
+    Attributes
+    ----------
+    label : str
+        What it is called.
+    make : callable
+        From bits, `random_state` and the options to a quantizer.
+    options : tuple of (str, value)
+        Its further parameters.
+    variant : str
+        Which embeddings of the stage it quantizes, where there are several; "" for the plain ones.
+    """
 
     label: str
     make: Callable[..., Any]
     options: tuple[tuple[str, Any], ...] = ()
+    variant: str = ""
 
 
 CONTENDERS = tuple(
