@@ -1,8 +1,14 @@
 from .indexes import BinaryIndex as BinaryIndex
 from .indexes import open_index as open_index
 from .metrics import embeddings_mean_average_precision as embeddings_mean_average_precision
+from .metrics import evaluate_codes as evaluate_codes
 from .metrics import float_neighbors as float_neighbors
 from .metrics import mean_average_precision as mean_average_precision
+from .metrics import ndcg as ndcg
 from .metrics import neighbor_recall as neighbor_recall
+from .metrics import precision as precision
+from .metrics import precision_recall_curve as precision_recall_curve
+from .metrics import recall as recall
+from .metrics import scores_mean_average_precision as scores_mean_average_precision
 from .neighbors import Neighbors as Neighbors
 from .neighbors import RadiusNeighbors as RadiusNeighbors

@@ -5,15 +5,36 @@ from h2q.retrieval.metrics.average_precision import (
     mean_average_precision,
     scores_mean_average_precision,
 )
-from h2q.retrieval.metrics.recall import float_neighbors, neighbor_recall
-from h2q.retrieval.metrics.results import MeanAveragePrecision, NeighborRecall
+from h2q.retrieval.metrics.cumulative_gain import ndcg
+from h2q.retrieval.metrics.evaluation import CodesEvaluation, CutEvaluation, evaluate_codes
+from h2q.retrieval.metrics.neighbors import float_neighbors, neighbor_recall
+from h2q.retrieval.metrics.precision_recall import precision, precision_recall_curve, recall
+from h2q.retrieval.metrics.results import (
+    MeanAveragePrecision,
+    NeighborRecall,
+    NormalizedDiscountedCumulativeGain,
+    Precision,
+    PrecisionRecallCurve,
+    Recall,
+)
 
 __all__ = [
+    "CodesEvaluation",
+    "CutEvaluation",
     "MeanAveragePrecision",
     "NeighborRecall",
+    "NormalizedDiscountedCumulativeGain",
+    "Precision",
+    "PrecisionRecallCurve",
+    "Recall",
     "embeddings_mean_average_precision",
+    "evaluate_codes",
     "float_neighbors",
     "mean_average_precision",
+    "ndcg",
     "neighbor_recall",
+    "precision",
+    "precision_recall_curve",
+    "recall",
     "scores_mean_average_precision",
 ]

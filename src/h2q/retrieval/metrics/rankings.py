@@ -25,6 +25,7 @@ from h2q.retrieval.threads import run_jobs, threads_for
 __all__ = [
     "DIVISORS",
     "EMPTY",
+    "GAINS",
     "TIES",
     "CodeRanker",
     "Cut",
@@ -39,6 +40,7 @@ __all__ = [
 ]
 
 DIVISORS = ("retrieved", "relevant")
+GAINS = ("exponential", "linear")
 EMPTY = ("zero", "skip")
 TIES = ("expected", "float", "index", "optimistic", "pessimistic")
 _STEP, _FARTHEST = 10.0, 4.5  # of the authors' key: a bit's worth; more than the largest squared distance, 4
@@ -101,10 +103,12 @@ class Rankings:
     ----------
     items, relevant : ndarray of int64, shape (n_queries, n_groups)
         Items, and relevant items, in each group of ties; the nearest group comes first, empty ones may be anywhere.
-    gain : ndarray of float64, shape (n_queries, n_groups), or None
-        Sum of the gains of these items, where gains were asked for.
+    gain : ndarray, shape (n_queries, n_groups)
+        Sum of the gains of these items.
+    gains : ndarray of float64, shape (n_grades,)
+        What an item of each grade, the number of labels in common, is worth; 0 and 1 where no gain was asked for.
     by_grade : ndarray of int64, shape (n_queries, n_grades)
-        Items of the whole database by grade, the number of labels in common.
+        Items of the whole database by grade.
     by_distance : ndarray of int64, shape (n_queries, n_bits + 1), or None
         Items of the whole database by Hamming distance, where there is one.
     n_database : int
@@ -113,7 +117,8 @@ class Rankings:
 
     items: NDArray[np.int64]
     relevant: NDArray[np.int64]
-    gain: NDArray[np.float64] | None
+    gain: NDArray[Any]
+    gains: NDArray[np.float64]
     by_grade: NDArray[np.int64]
     by_distance: NDArray[np.int64] | None
     n_database: int
@@ -136,10 +141,19 @@ class Rankings:
         """Return how many items of each group count, shape (n_queries, n_groups)."""
         return np.asarray(np.clip(self.sizes(cut)[:, None] - self.before, 0, self.items))
 
-    def hits(self, cut: Cut) -> NDArray[np.float64]:
-        """Return the expected number of relevant items among those that count, shape (n_queries,)."""
-        share = self.taken(cut) / np.maximum(self.items, 1)
-        return np.asarray((share * self.relevant).sum(axis=1))
+    def hits(self, cuts: Sequence[Cut]) -> NDArray[np.float64]:
+        """Return the expected number of relevant items among those that count, shape (n_queries, n_cuts).
+
+        Inside a group it grows linearly, since each of its items is as likely to come first.
+        """
+        ends, hits = np.cumsum(self.items, axis=1), np.cumsum(self.relevant, axis=1)
+        sizes = self.sizes_of(cuts)
+        rows = zip(sizes, ends, hits, strict=True)
+        return np.stack([np.interp(size, np.r_[0, end], np.r_[0, hit]) for size, end, hit in rows])
+
+    def sizes_of(self, cuts: Sequence[Cut]) -> NDArray[np.int64]:
+        """Return how many items count for each query and cut, shape (n_queries, n_cuts)."""
+        return np.stack([self.sizes(cut) for cut in cuts], axis=1)
 
 
 class Measure(Protocol):
@@ -156,10 +170,10 @@ class Measure(Protocol):
 class Ranker(ABC):
     """Queries, a database and labels, from which rankings are made for a block of queries at a time."""
 
-    def __init__(self, relevance: Relevance, gains: NDArray[np.float64] | None) -> None:
-        self.relevance, self.gains = relevance, gains
+    def __init__(self, relevance: Relevance, gain: str | None = None) -> None:
+        self.relevance, self.gains = relevance, gains_of(gain, relevance)
         self.n_queries, self.n_database = len(relevance.queries), len(relevance.database)
-        self.n_grades = 2 if gains is None else len(gains)
+        self.n_grades = len(self.gains)
 
     @abstractmethod
     def rank(self, some: slice, cuts: Sequence[Cut]) -> Rankings:
@@ -191,7 +205,7 @@ class Ranker(ABC):
         """
         grades = self.relevance.grades(some, self.n_grades)
         items, good = np.zeros((2, len(keys), length), np.int64)
-        gain = None if self.gains is None else np.zeros((len(keys), length))
+        gain = good if self.n_grades == 2 else np.zeros((len(keys), length))
         for q, key in enumerate(keys):
             order = _nearest_order(key, length, bounds[q])
             ordered = key[order]
@@ -200,11 +214,11 @@ class Ranker(ABC):
             n_groups = min(len(starts), length)
             items[q, :n_groups] = np.diff(starts, append=len(order))[:n_groups]
             good[q, :n_groups] = np.add.reduceat((grades[q, order] > 0).astype(np.int64), starts)[:n_groups]
-            if gain is not None and self.gains is not None:
+            if self.n_grades > 2:
                 gain[q, :n_groups] = np.add.reduceat(self.gains[grades[q, order]], starts)[:n_groups]
         if by_grade is None:
             by_grade = np.stack([np.bincount(row, minlength=self.n_grades) for row in grades])
-        return Rankings(items, good, gain, by_grade, by_distance, self.n_database)
+        return Rankings(items, good, gain, self.gains, by_grade, by_distance, self.n_database)
 
 
 def _nearest_order(key: NDArray[np.float64], length: int, bound: float) -> NDArray[np.int64]:
@@ -249,7 +263,7 @@ class CodeRanker(Ranker):
         queries = as_codes(query_codes, self.n_bits, "query_codes")
         database = as_codes(database_codes, self.n_bits, "database_codes")
         relevance = make_relevance(query_labels, database_labels, len(queries), len(database))
-        super().__init__(relevance, gains_of(gain, relevance))
+        super().__init__(relevance, gain)
         self._queries, self._database = as_words(queries), as_words(database)
         self._unit = None
         if ties == "float":
@@ -275,8 +289,8 @@ class CodeRanker(Ranker):
             if self.ties == "optimistic":
                 groups = groups[:, :, ::-1]
         groups = groups.reshape(len(counts), -1, self.n_grades)
-        gain = None if self.gains is None else groups @ self.gains
-        return Rankings(groups.sum(axis=2), groups[:, :, 1:].sum(axis=2), gain, by_grade, by_distance, self.n_database)
+        items, relevant = groups.sum(axis=2), groups[:, :, 1:].sum(axis=2)
+        return Rankings(items, relevant, groups @ self.gains, self.gains, by_grade, by_distance, self.n_database)
 
     def count(self, some: slice) -> NDArray[np.int64]:
         """Return the items at each distance and of each grade, shape (n_some, n_bits + 1, n_grades)."""
@@ -305,9 +319,9 @@ class CodeRanker(Ranker):
             self._queries[some], self._database, self.relevance.queries[some], *self._labels, by_distance,
             self.n_grades - 1, grades,
         )  # fmt: skip
-        gain = None if self.gains is None else self.gains[grades]
         relevant = (grades > 0).astype(np.int64)
-        return Rankings(np.ones_like(grades), relevant, gain, by_grade, by_distance, self.n_database)
+        gain = relevant if self.n_grades == 2 else self.gains[grades]
+        return Rankings(np.ones_like(grades), relevant, gain, self.gains, by_grade, by_distance, self.n_database)
 
 
 class KeyRanker(Ranker):
@@ -322,7 +336,7 @@ class KeyRanker(Ranker):
     """
 
     def __init__(self, keys: Callable[[slice], NDArray[np.float64]], relevance: Relevance) -> None:
-        super().__init__(relevance, None)
+        super().__init__(relevance)
         self._keys = keys
 
     def rank(self, some: slice, cuts: Sequence[Cut]) -> Rankings:
@@ -339,16 +353,16 @@ def make_relevance(query_labels: Any, database_labels: Any, n_queries: int, n_da
     return Relevance.from_labels(query_labels, database_labels, n_queries, n_database)
 
 
-def gains_of(gain: str | None, relevance: Relevance) -> NDArray[np.float64] | None:
-    """Return what an item with 0, 1, ... labels in common is worth.
+def gains_of(gain: str | None, relevance: Relevance) -> NDArray[np.float64]:
+    """Return what an item with 0, 1, ... labels in common is worth; 0 and 1 where no gain is asked for.
 
     >>> gains_of("exponential", Relevance.from_labels([[1, 1, 0]], [[1, 0, 1]], 1, 1))
     array([0., 1., 3.])
     """
     if gain is None:
-        return None
+        return np.array([0.0, 1.0])
     grades = np.arange(relevance.n_grades, dtype=np.float64)
-    return grades if check_choice(gain, "gain", ("exponential", "linear")) == "linear" else 2**grades - 1
+    return grades if check_choice(gain, "gain", GAINS) == "linear" else 2**grades - 1
 
 
 class UnitDistances:

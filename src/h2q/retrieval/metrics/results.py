@@ -11,6 +11,7 @@ from h2q.errors import describe
 
 __all__ = [
     "Interval",
+    "MeanAtCut",
     "MeanAveragePrecision",
     "MeanOverQueries",
     "NeighborRecall",
@@ -138,19 +139,21 @@ class MeanAveragePrecision(MeanOverQueries):
 
 
 @dataclass(frozen=True, eq=False)
-class Precision(MeanOverQueries):
-    """The share of relevant items among those that count, from 0 to 1, and how it was computed.
+class MeanAtCut(MeanOverQueries):
+    """What a cut of the ranking holds, from 0 to 1, and how it was computed.
 
     Attributes
     ----------
     n_database : int
         Items ranked.
-    k, radius : int or None
-        The items that count are the first k, or those within a Hamming radius.
+    k : int or None
+        Items that count from the top of each ranking; None: all.
+    radius : int or None
+        Only items within this Hamming distance count; None: all.
     ties : str
         How equal distances were ordered.
     empty : str
-        What became of queries with no item within the radius.
+        What became of queries that have no value.
     n_bits : int
         Bits of the codes.
     """
@@ -164,29 +167,13 @@ class Precision(MeanOverQueries):
 
 
 @dataclass(frozen=True, eq=False)
-class Recall(MeanOverQueries):
-    """The share of the relevant items that count among all relevant ones, from 0 to 1, and how it was computed.
+class Precision(MeanAtCut):
+    """The share of relevant items among those that count; a query for which no item counts has no value."""
 
-    Attributes
-    ----------
-    n_database : int
-        Items ranked.
-    k, radius : int or None
-        The items that count are the first k, or those within a Hamming radius.
-    ties : str
-        How equal distances were ordered.
-    empty : str
-        What became of queries without any relevant item in the database.
-    n_bits : int
-        Bits of the codes.
-    """
 
-    n_database: int
-    k: int | None
-    radius: int | None
-    ties: str
-    empty: str
-    n_bits: int
+@dataclass(frozen=True, eq=False)
+class Recall(MeanAtCut):
+    """The share of the relevant items that count; a query without relevant items in the database has no value."""
 
 
 @dataclass(frozen=True, eq=False)

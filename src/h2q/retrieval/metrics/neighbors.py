@@ -49,19 +49,29 @@ def float_neighbors(queries: Any, database: Any, k: int, metric: str = "cosine")
     items = as_embeddings(database, "database", allow_zero_rows=not cosine)
     asked = as_embeddings(queries, "queries", n_features=items.shape[1], allow_zero_rows=not cosine)
     k = check_integer(k, "k", low=1, high=len(items))
-    squares = np.einsum("ij,ij->i", items, items)
-    if cosine:
-        items, squares = items / np.sqrt(squares)[:, None], np.zeros_like(squares)
+    norms = np.sqrt(np.einsum("ij,ij->i", items, items))
+    # What does not depend on the item changes no order: the query's norm, and its square.
+    squares, scale = (np.zeros_like(norms), 1 / norms) if cosine else (norms**2, np.ones_like(norms))
+    error = 4 * items.shape[1] * np.finfo(np.float32).eps * (norms * scale).max()
+    farthest = 0.0 if cosine else norms.max()
     result = np.empty((len(asked), k), np.int64)
     step = max(1, _CHUNK_ENTRIES // len(items))
     for start in range(0, len(asked), step):
-        # What does not depend on the item changes no order: the query's norm, and its square.
-        keys = squares - 2 * (asked[start : start + step] @ items.T)
-        bounds = np.partition(keys, k - 1, axis=1)[:, k - 1]
-        for q in range(len(keys)):
-            rows = np.flatnonzero(keys[q] <= bounds[q])
-            result[start + q] = rows[np.argsort(keys[q, rows], kind="stable")][:k]
+        keys = squares - 2 * (asked[start : start + step] @ items.T) * scale
+        for q, key in enumerate(keys, start):
+            # All that may be among the nearest for what float32 can tell; float64 then tells exactly.
+            margin = error * (np.linalg.norm(asked[q]) + farthest)
+            near = np.flatnonzero(key <= np.partition(key, k - 1)[k - 1] + margin)
+            exact = _distances(asked[q].astype(np.float64), items[near].astype(np.float64), cosine)
+            result[q] = near[np.argsort(exact, kind="stable")[:k]]
     return result
+
+
+def _distances(query: NDArray[np.float64], items: NDArray[np.float64], cosine: bool) -> NDArray[np.float64]:
+    """Return what orders items by distance, computed alike for each row, so that equal items are equally near."""
+    if cosine:
+        return np.asarray(-(items * query).sum(axis=1) / np.sqrt((items * items).sum(axis=1)))
+    return np.asarray(((items - query) ** 2).sum(axis=1))
 
 
 def neighbor_recall(true_ids: Any, found_ids: Any) -> NeighborRecall:

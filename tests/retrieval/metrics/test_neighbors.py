@@ -12,7 +12,7 @@ DIGITS = load_digits().data
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
 def test_float_neighbors_are_those_of_scikit_learn(metric: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("h2q.retrieval.metrics.recall._CHUNK_ENTRIES", 20_000)
+    monkeypatch.setattr("h2q.retrieval.metrics.neighbors._CHUNK_ENTRIES", 20_000)
     database, queries = DIGITS[100:], DIGITS[:100] + 0.25
     search = NearestNeighbors(n_neighbors=11, metric=metric, algorithm="brute").fit(database)
     distances, expected = search.kneighbors(queries)
