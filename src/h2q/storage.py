@@ -93,6 +93,11 @@ def write_tensors(
 ) -> None:
     """Write arrays and JSON-able metadata to one safetensors file, atomically.
 
+    Raises
+    ------
+    OSError
+        If it cannot be written, for instance on a full disk; what was there before is untouched.
+
     Examples
     --------
     >>> path = Path(tempfile.mkdtemp()) / "a.safetensors"
@@ -101,12 +106,16 @@ def write_tensors(
     >>> stored.metadata["n_bits"], stored.tensors["x"]
     (16, array([0, 1, 2]))
     """
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     header = {"kind": kind, "format_version": FORMAT_VERSION, "h2q_version": __version__, "metadata": dict(metadata)}
     contiguous = {key: np.ascontiguousarray(value) for key, value in tensors.items()}
     with atomic_path(path) as temporary:
-        save_file(contiguous, temporary, metadata={_HEADER_KEY: json.dumps(header)})
+        try:
+            save_file(contiguous, temporary, metadata={_HEADER_KEY: json.dumps(header)})
+        except SafetensorError as error:
+            raise OSError(f"cannot write {path}: {error}") from error
 
 
 def read_tensors(path: str | os.PathLike[str], kind: str | None = None, *, mmap: bool = False) -> StoredTensors:
