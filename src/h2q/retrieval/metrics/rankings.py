@@ -44,7 +44,7 @@ GAINS = ("exponential", "linear")
 EMPTY = ("zero", "skip")
 TIES = ("expected", "float", "index", "optimistic", "pessimistic")
 _STEP, _FARTHEST = 10.0, 4.5  # of the authors' key: a bit's worth; more than the largest squared distance, 4
-_BLOCK_PAIRS = 1 << 22  # of a query and an item that one job looks at: a job is short enough to interrupt
+_ORDERED_PAIRS = 1 << 18  # where every item is a group of its own
 _BLOCK_QUERIES = 64
 _TILE_ITEMS = 1 << 13
 
@@ -124,9 +124,14 @@ class Rankings:
     n_database: int
 
     @cached_property
+    def ends(self) -> NDArray[np.int64]:
+        """Items before the first group, and up to the end of each, shape (n_queries, 1 + n_groups)."""
+        return _running_sums(self.items)
+
+    @property
     def before(self) -> NDArray[np.int64]:
         """Items before each group, shape (n_queries, n_groups)."""
-        return np.asarray(np.cumsum(self.items, axis=1) - self.items)
+        return self.ends[:, :-1]
 
     @property
     def n_relevant(self) -> NDArray[np.int64]:
@@ -146,14 +151,19 @@ class Rankings:
 
         Inside a group it grows linearly, since each of its items is as likely to come first.
         """
-        ends, hits = np.cumsum(self.items, axis=1), np.cumsum(self.relevant, axis=1)
-        sizes = self.sizes_of(cuts)
-        rows = zip(sizes, ends, hits, strict=True)
-        return np.stack([np.interp(size, np.r_[0, end], np.r_[0, hit]) for size, end, hit in rows])
+        rows = zip(self.sizes_of(cuts), self.ends, _running_sums(self.relevant), strict=True)
+        return np.stack([np.interp(sizes, ends, hits) for sizes, ends, hits in rows])
 
     def sizes_of(self, cuts: Sequence[Cut]) -> NDArray[np.int64]:
         """Return how many items count for each query and cut, shape (n_queries, n_cuts)."""
         return np.stack([self.sizes(cut) for cut in cuts], axis=1)
+
+
+def _running_sums(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the sums of the first 0, 1, ... entries of each row."""
+    sums = np.zeros((len(counts), counts.shape[1] + 1), np.int64)
+    np.cumsum(counts, axis=1, out=sums[:, 1:])
+    return sums
 
 
 class Measure(Protocol):
@@ -168,7 +178,15 @@ class Measure(Protocol):
 
 
 class Ranker(ABC):
-    """Queries, a database and labels, from which rankings are made for a block of queries at a time."""
+    """Queries, a database and labels, from which rankings are made for a block of queries at a time.
+
+    Attributes
+    ----------
+    block_pairs : int
+        Pairs of a query and an item that one job looks at: short enough to interrupt, and to stay in the cache.
+    """
+
+    block_pairs = 1 << 22
 
     def __init__(self, relevance: Relevance, gain: str | None = None) -> None:
         self.relevance, self.gains = relevance, gains_of(gain, relevance)
@@ -182,7 +200,7 @@ class Ranker(ABC):
     def measure(self, measures: Sequence[Measure], *, progress: bool = False) -> list[NDArray[np.float64]]:
         """Return what each measure gives for all queries, in one pass over the database for each block of queries."""
         cuts = [cut for one in measures for cut in one.cuts]
-        block = max(1, min(_BLOCK_QUERIES, _BLOCK_PAIRS // self.n_database))
+        block = max(1, min(_BLOCK_QUERIES, self.block_pairs // self.n_database))
 
         with progress_bar("ranking", self.n_queries, enabled=progress) as advance:
 
@@ -266,6 +284,8 @@ class CodeRanker(Ranker):
         super().__init__(relevance, gain)
         self._queries, self._database = as_words(queries), as_words(database)
         self._unit = None
+        if ties == "index":
+            self.block_pairs = _ORDERED_PAIRS
         if ties == "float":
             self._unit = UnitDistances(query_embeddings, database_embeddings, len(queries), len(database))
 
