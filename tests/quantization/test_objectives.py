@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.special import logsumexp
 
-from h2q.quantization import HouseholderQuantizer
+from h2q.quantization import HouseholderQuantizer, Schedule
 from h2q.quantization.objectives import OBJECTIVES, objective
 
 VALUES = {
@@ -69,10 +69,10 @@ def test_a_new_objective_is_one_function():
         return float(np.exp(-9 * Z**2).mean()), -18 * Z * np.exp(-9 * Z**2) / Z.size
 
     try:
-        X = np.random.default_rng(0).standard_normal((200, 8))
-        quantizer = HouseholderQuantizer(objective="shrink_entries", random_state=0).fit(X)
-        start = HouseholderQuantizer(objective=shrink_entries, random_state=0).fit(X)
-        np.testing.assert_array_equal(quantizer.rotation_, start.rotation_)
+        X, schedule = np.random.default_rng(0).standard_normal((200, 8)), Schedule(5, 10, 32, 0.5)
+        quantizer = HouseholderQuantizer(objective="shrink_entries", schedule=schedule, random_state=0).fit(X)
+        by_value = HouseholderQuantizer(objective=shrink_entries, schedule=schedule, random_state=0).fit(X)
+        np.testing.assert_array_equal(quantizer.rotation_, by_value.rotation_)
         assert quantizer.loss_curve_[-1] < quantizer.loss_curve_[0]
     finally:
         del OBJECTIVES["shrink_entries"]

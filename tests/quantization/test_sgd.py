@@ -6,7 +6,6 @@ from h2q.quantization import householder
 from h2q.quantization.objectives import OBJECTIVES
 from h2q.quantization.procrustes import alternate, random_rotation
 from h2q.quantization.sgd import SCHEDULES, Schedule, annealed, constant, learn_rotation
-from h2q.quantization.threads import one_thread_if_small
 
 L2 = OBJECTIVES["l2"]
 SHORT = Schedule(rounds=10, steps=20, batch_size=32, rate=0.5)
@@ -24,10 +23,9 @@ def digits() -> np.ndarray:
 
 def test_annealed_ends_below_the_best_of_20_converged_itq_starts(digits):
     generator = np.random.default_rng(0)
-    with one_thread_if_small(48):
-        starts = [random_rotation(48, generator) for _ in range(20)]
-        itq = [alternate(digits, U, max_iterations=1000, tolerance=1e-7).error for U in starts]
-        learned = learn_rotation(digits, L2, annealed(*digits.shape, polish=True), generator)
+    starts = [random_rotation(48, generator) for _ in range(20)]
+    itq = [alternate(digits, U, max_iterations=1000, tolerance=1e-7).error for U in starts]
+    learned = learn_rotation(digits, L2, annealed(*digits.shape, polish=True), generator)
     assert L2(digits @ learned.rotation)[0] < min(itq)
 
 
@@ -39,8 +37,7 @@ def test_planted_codes_are_recovered(noise):
         signs = np.where(generator.random((5000, 64)) < 0.5, -1.0, 1.0)
         planted = random_rotation(64, generator)
         X = normalised(signs @ planted.T + noise * generator.standard_normal((5000, 64)))
-        with one_thread_if_small(64):
-            learned = learn_rotation(X, L2, annealed(5000, 64, polish=True), generator)
+        learned = learn_rotation(X, L2, annealed(5000, 64, polish=True), generator)
         # Up to the order and the sign of the bits, which no objective can know.
         agreement = np.abs(np.sign(X @ learned.rotation).T @ signs).max(axis=0) / 5000
         recovered.append(int((agreement > 0.99).sum()))

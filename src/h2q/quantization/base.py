@@ -18,7 +18,7 @@ from h2q.errors import describe
 from h2q.quantization.codes import unpack_bits
 from h2q.quantization.reduction import principal_components
 from h2q.quantization.sampling import is_batches, iterate_batches, sample_rows
-from h2q.quantization.threads import in_order, one_thread_if_small
+from h2q.quantization.threads import in_order
 
 __all__ = ["BaseQuantizer", "as_generator"]
 
@@ -107,9 +107,8 @@ class BaseQuantizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             rows, norms = np.ones((1, k), np.float32), np.zeros(1, np.float32)
         else:
             rows *= (np.sqrt(k) / norms)[:, None]
-        with one_thread_if_small(k):
-            rotation = self._find_rotation(rows, generator)
-            scales = _mean_absolute(rows, rotation, norms / np.sqrt(k))
+        rotation = self._find_rotation(rows, generator)
+        scales = _mean_absolute(rows, rotation, norms / np.sqrt(k))
         # Only now, so that an interrupted fit leaves the quantizer as it was.
         if is_batches(X):
             self.__dict__.pop("feature_names_in_", None)

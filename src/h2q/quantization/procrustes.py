@@ -11,7 +11,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from h2q.quantization.threads import SMALL, in_order
+from h2q.quantization.threads import SMALL, in_order, one_thread_if_small
 
 __all__ = ["ProcrustesResult", "alternate", "cross_product", "polar_factor", "random_rotation"]
 
@@ -117,19 +117,20 @@ def alternate(
     ProcrustesResult
         The last rotation; the error never rises from one iteration to the next.
     """
-    # ||z - sgn z||^2 = ||z||^2 + k - 2 |z|_1, and a rotation leaves the first term alone.
-    constant = float(np.vdot(X, X)) / X.size + 1
-    mean_absolute, product = cross_product(X, U)
-    curve = [constant - 2 * mean_absolute]
-    for _ in range(max_iterations):
-        candidate = polar_factor(product).astype(np.float32)
-        mean_absolute, product = cross_product(X, candidate)
-        error = constant - 2 * mean_absolute
-        advance(1)
-        gain = curve[-1] - error
-        if gain > 0:
-            U = candidate
-            curve.append(error)
-        if gain < tolerance:
-            break
-    return ProcrustesResult(U, curve[-1], tuple(curve))
+    with one_thread_if_small(X.shape[1]):
+        # ||z - sgn z||^2 = ||z||^2 + k - 2 |z|_1, and a rotation leaves the first term alone.
+        constant = float(np.vdot(X, X)) / X.size + 1
+        mean_absolute, product = cross_product(X, U)
+        curve = [constant - 2 * mean_absolute]
+        for _ in range(max_iterations):
+            candidate = polar_factor(product).astype(np.float32)
+            mean_absolute, product = cross_product(X, candidate)
+            error = constant - 2 * mean_absolute
+            advance(1)
+            gain = curve[-1] - error
+            if gain > 0:
+                U = candidate
+                curve.append(error)
+            if gain < tolerance:
+                break
+        return ProcrustesResult(U, curve[-1], tuple(curve))

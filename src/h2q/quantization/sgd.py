@@ -16,6 +16,7 @@ from h2q.checks import check_integer
 from h2q.quantization.householder import compact_wy
 from h2q.quantization.objectives import Objective
 from h2q.quantization.procrustes import alternate
+from h2q.quantization.threads import one_thread_if_small
 
 __all__ = ["SCHEDULES", "LearnedRotation", "Schedule", "annealed", "constant", "learn_rotation"]
 
@@ -41,7 +42,8 @@ class Schedule:
     n_starts : int
         So often the whole is done, and the best kept.
     polish_iterations : int
-        Procrustes iterations over all rows at the end, at most. They lower the L2 error, whatever the objective is.
+        Procrustes iterations over all rows at the end of a start, at most: these lower the L2 error, whatever the
+        objective is.
     """
 
     rounds: int
@@ -91,9 +93,9 @@ def annealed(n: int, k: int, *, polish: bool) -> Schedule:
     dimensions have few good optima, far apart: there are several starts. The numbers are those that were best over
     embeddings of nine heads and two backbones; benchmarks/quantization_fit.py measures them.
     """
-    batch_size = min(n, max(16, k, min(k * k // 128, 4 * k)))
-    rate = batch_size / min(max(64.0, 1.5 * k), max(96.0, 8.0 * k**0.5))
-    n_starts = min(k, 4) if k <= 32 else 1
+    batch_size = min(n, max(32, k, min(k * k // 128, 4 * k)))
+    rate = batch_size / max(96.0, 8.0 * k**0.5)
+    n_starts = min(k, 8) if k <= 32 else 1
     polish_iterations = 0 if not polish else 80 if n * k <= 2**20 else 5
     return Schedule(30, 30 if k <= 128 else 20, batch_size, rate, True, n_starts, polish_iterations)
 
@@ -144,15 +146,16 @@ def learn_rotation(
         If the objective is not finite.
     """
     found = []
-    for _ in range(schedule.n_starts):
-        U, value, curve = _descend(X, objective, schedule, generator, held_out, advance)
-        if schedule.n_starts > 1:
-            value = objective(X @ U)[0]
-        found.append((U, value, curve))
-    U, _, curve = min(found, key=lambda start: start[1])
-    if schedule.polish_iterations:
-        polished = alternate(X, U, max_iterations=schedule.polish_iterations, tolerance=1e-6)
-        U, curve = polished.rotation, [*curve, *polished.loss_curve]
+    with one_thread_if_small(X.shape[1]):
+        for _ in range(schedule.n_starts):
+            U, value, curve = _descend(X, objective, schedule, generator, held_out, advance)
+            if schedule.polish_iterations:
+                polished = alternate(X, U, max_iterations=schedule.polish_iterations, tolerance=1e-6)
+                U, value, curve = polished.rotation, polished.error, [*curve, *polished.loss_curve]
+            elif schedule.n_starts > 1:
+                value = objective(X @ U)[0]
+            found.append((value, U, curve))
+    _, U, curve = min(found, key=lambda start: start[0])
     return LearnedRotation(U, tuple(curve))
 
 
