@@ -14,19 +14,16 @@ datasets = ["digits"]
 losses = ["DPSH", "CosineEmbedding"]
 bits = [16, 24]
 seeds = [0, 1]
-quantizers = ["real", "sign", "penalty", "hswd", "random", "itq", "h2q-l2", "h2q-min_entry"]
+quantizers = ["real", "sign", "penalty", "itq", "h2q-l2"]
 
 [training]
 image_size = 32
-epochs = 2
+epochs = 1
 min_steps = 0
 hidden = [32]
 
 [penalty]
 weights = [0.01, 0.1]
-
-[hswd]
-weights = [1.0]
 
 [quantization]
 itq_restarts = 2

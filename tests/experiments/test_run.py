@@ -29,7 +29,7 @@ datasets = ["digits"]
 losses = ["DPSH"]
 bits = [16]
 seeds = [0, 1, 2]
-quantizers = ["real", "sign", "random", "itq", "h2q-l2", "penalty"]
+quantizers = ["real", "sign", "random", "itq", "penalty"]
 [training]
 image_size = 32
 epochs = 1
@@ -40,14 +40,14 @@ weights = [0.1]
 [scoring]
 k = 50
 """
-N_TINY = 18
+N_TINY = 15
 
 
 def test_a_run_does_every_cell_once(experiment: tuple[Path, RunSummary]) -> None:
     folder, summary = experiment
-    assert (summary.n_cells, summary.n_done, summary.n_new, summary.failed) == (64, 64, 64, ())
-    assert len((folder / "results.jsonl").read_text().splitlines()) == 64
-    assert len(list((folder / "networks").iterdir())) == 2 * 2 * 2 * 3  # shared, penalty and HSWD
+    assert (summary.n_cells, summary.n_done, summary.n_new, summary.failed) == (40, 40, 40, ())
+    assert len((folder / "results.jsonl").read_text().splitlines()) == 40
+    assert len(list((folder / "networks").iterdir())) == 2 * 2 * 2 * 2  # shared, and with penalty
 
 
 def test_cells_hold_what_can_be_computed_again(experiment: tuple[Path, RunSummary]) -> None:
@@ -108,7 +108,7 @@ def test_a_finished_plan_has_nothing_left_to_do(
     folder = shutil.copytree(experiment[0], tmp_path / "copy")
     before = (folder / "results.jsonl").read_bytes()
     summary = run_plan(small_plan, folder)
-    assert (summary.n_done, summary.n_new) == (64, 0)
+    assert (summary.n_done, summary.n_new) == (40, 0)
     assert (folder / "results.jsonl").read_bytes() == before
 
 
@@ -134,7 +134,7 @@ def test_a_larger_plan_adds_its_cells_only(
     larger = dataclasses.replace(small_plan, quantizers=(*small_plan.quantizers, "h2q-l1"))
     assert run_plan(larger, folder).n_new == 8
     results = load_results(folder)
-    assert (len(results.rows), results.quantizers[-1]) == (72, "h2q-l1")
+    assert (len(results.rows), results.quantizers[-1]) == (48, "h2q-l1")
     smaller = dataclasses.replace(small_plan, quantizers=("real", "sign"))
     assert run_plan(smaller, folder).n_new == 0
     assert len(load_results(folder).rows) == 16  # those of the plan that was run last
@@ -175,52 +175,42 @@ def _start(plan: Path, folder: Path, processes: int) -> subprocess.Popen[bytes]:
 
 def _wait_for_lines(results: Path, n_lines: int, process: subprocess.Popen[bytes]) -> None:
     while not results.exists() or results.read_bytes().count(b"\n") < n_lines:
-        assert process.poll() is None, process.communicate()
+        assert process.poll() is None, process.communicate()[1].decode()
         time.sleep(0.01)
+
+
+def _workers(run: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    children = psutil.Process(run.pid).children()
+    return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
 
 
 def test_runs_that_are_killed_are_gone_on_with(tmp_path: Path) -> None:
     plan, folder = tmp_path / "plan.toml", tmp_path / "folder"
     plan.write_text(TINY)
     results = folder / "results.jsonl"
-    for processes, n_lines in ((1, 2), (2, 5)):
-        killed = _start(plan, folder, processes)
-        _wait_for_lines(results, n_lines, killed)
-        os.killpg(killed.pid, signal.SIGKILL)  # the run and its workers, at once
-        killed.communicate()
-        assert results.read_bytes().count(b"\n") < N_TINY
+
+    everything = _start(plan, folder, 2)
+    _wait_for_lines(results, 1, everything)
+    os.killpg(everything.pid, signal.SIGKILL)  # the run and its workers, at once
+    everything.communicate()
+    assert results.read_bytes().count(b"\n") < N_TINY
+
+    parent_only = _start(plan, folder, 2)
+    _wait_for_lines(results, 3, parent_only)
+    workers = _workers(parent_only)
+    parent_only.kill()
+    parent_only.communicate()
+    _, alive = psutil.wait_procs(workers, timeout=300)
+    assert alive == []  # workers end by themselves once nobody waits for them
     kept = set(ExperimentFolder(folder).finished())
-    assert len(kept) >= 5
-    side_by_side = [_start(plan, folder, 1) for _ in range(2)]
-    for run in side_by_side:
-        output, error = run.communicate()
-        assert run.returncode == 0, error
-        assert f"{N_TINY} of {N_TINY} cells done".encode() in output
+    assert 3 <= len(kept) < N_TINY
+
+    one_worker = _start(plan, folder, 2)
+    _wait_for_lines(results, len(kept) + 1, one_worker)
+    _workers(one_worker)[0].kill()
+    output, error = one_worker.communicate()
+    assert one_worker.returncode == 0, (output + error).decode()
+    assert f"{N_TINY} of {N_TINY} cells done".encode() in output
     keys = [json.loads(line)["key"] for line in results.read_text().splitlines()]
     assert len(keys) == len(set(keys)) == N_TINY  # no cell was done twice
     assert kept <= set(keys)
-
-
-def test_a_worker_that_dies_is_replaced_by_the_others(tmp_path: Path) -> None:
-    plan, folder = tmp_path / "plan.toml", tmp_path / "folder"
-    plan.write_text(TINY)
-    run = _start(plan, folder, 2)
-    _wait_for_lines(folder / "results.jsonl", 1, run)
-    children = [child for child in psutil.Process(run.pid).children() if "spawn_main" in " ".join(child.cmdline())]
-    assert len(children) == 2
-    children[0].kill()
-    output, error = run.communicate()
-    assert run.returncode == 0, (output, error)
-    assert f"{N_TINY} of {N_TINY} cells done".encode() in output
-
-
-def test_a_run_whose_parent_is_killed_ends(tmp_path: Path) -> None:
-    plan, folder = tmp_path / "plan.toml", tmp_path / "folder"
-    plan.write_text(TINY)
-    run = _start(plan, folder, 2)
-    _wait_for_lines(folder / "results.jsonl", 1, run)
-    children = psutil.Process(run.pid).children()
-    run.kill()
-    run.communicate()
-    _, alive = psutil.wait_procs(children, timeout=120)
-    assert alive == []

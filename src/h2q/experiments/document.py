@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-__all__ = ["Block", "Document", "Figure", "Paragraph", "Section", "Table", "Value"]
+__all__ = ["Block", "Bullets", "Document", "Figure", "Paragraph", "Section", "Table", "Value"]
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,14 @@ class Paragraph:
     text: str
 
 
-Block = Table | Figure | Paragraph
+@dataclass(frozen=True)
+class Bullets:
+    """Sentences that each stand alone."""
+
+    texts: tuple[str, ...]
+
+
+Block = Table | Figure | Paragraph | Bullets
 
 
 @dataclass(frozen=True)

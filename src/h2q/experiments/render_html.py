@@ -3,7 +3,7 @@
 import html
 from importlib import resources
 
-from h2q.experiments.document import Block, Document, Figure, Section, Table, Value
+from h2q.experiments.document import Block, Bullets, Document, Figure, Section, Table, Value
 
 __all__ = ["render_html"]
 
@@ -59,6 +59,8 @@ def _block(block: Block) -> str:
         svg = block.svg.decode()
         svg = svg[svg.index("<svg") :]  # without the XML declaration and document type, which belong to a file
         return f"<figure>{svg}{_caption(block)}</figure>"
+    if isinstance(block, Bullets):
+        return f"<ul>{''.join(f'<li>{_text(text)}</li>' for text in block.texts)}</ul>"
     return f"<p>{_text(block.text)}</p>"
 
 

@@ -1,6 +1,6 @@
 """A report as Markdown; figures stand beside it as PNG files."""
 
-from h2q.experiments.document import Block, Document, Figure, Table, Value
+from h2q.experiments.document import Block, Bullets, Document, Figure, Table, Value
 
 __all__ = ["render_markdown"]
 
@@ -37,6 +37,8 @@ def _block(block: Block, figure_folder: str) -> str:
         return "\n".join([f"**{block.caption}** {_protocol(block.note)}", "", heads, line, *rows])
     if isinstance(block, Figure):
         return f"![{block.caption}]({figure_folder}/{block.name}.png)\n\n**{block.caption}** {_protocol(block.note)}"
+    if isinstance(block, Bullets):
+        return "\n".join(f"- {text}" for text in block.texts)
     return block.text
 
 

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from h2q.experiments.document import Block, Document, Figure, Paragraph, Section, Value
+from h2q.experiments.document import Block, Bullets, Document, Figure, Section, Value
 from h2q.experiments.document import Table as DocumentTable
 from h2q.experiments.figures import draw_figures
 from h2q.experiments.render_html import render_html
 from h2q.experiments.render_latex import render_latex
 from h2q.experiments.render_markdown import render_markdown
-from h2q.experiments.results import Results, load_results
+from h2q.experiments.results import Results, Setting, load_results
 from h2q.experiments.statistics import compare, given_back
 from h2q.experiments.tables import (
     TIES,
@@ -143,32 +143,41 @@ def _facts(results: Results) -> tuple[tuple[str, str], ...]:
 
 def _findings(results: Results) -> list[Block]:
     """Say in words what a reader would look for, the unwelcome included."""
-    main = _main_quantizer(results)
-    lines = []
+    main, lines = _main_quantizer(results), []
     real = results.by_cell("real", "map_float")
     if real:
-        (setting, seed), lowest = min(real.items(), key=lambda item: item[1])
-        lines.append(
-            f"The lowest real-valued mAP is {100 * lowest:.1f} % ({setting.loss}, {setting.n_bits} bits, seed {seed})."
-        )
+        key, lowest = min(real.items(), key=lambda item: item[1])
+        lines.append(f"The lowest real-valued mAP is {100 * lowest:.1f} % ({_name(key)}).")
     for metric, ties in TIES.items():
         if main is None:
             break
         values, sign = results.by_cell(main, metric), results.by_cell("sign", metric)
         below = [key for key in values if key in sign and values[key] <= sign[key]]
-        named = ", ".join(f"{setting.loss} {setting.n_bits} bits seed {seed}" for setting, seed in below)
-        where = f"not above sign in {len(below)} cells: {named}" if below else "above sign in every cell"
-        lines.append(f'With ties "{ties}", {label(main)} is {where}.')
-        for name in results.quantizers:
-            if name in ("real", "sign", main):
-                continue
-            found = compare(results.by_cell(name, metric), values)
-            if found is not None and found.mean > 0:
-                lines.append(
-                    f'With ties "{ties}", {label(name)} is above {label(main)} by {100 * found.mean:.2f} points on '
-                    f"average ({found.n_better} of {found.n_cells} cells)."
-                )
-    return [Paragraph(line) for line in lines]
+        if below:
+            lines.append(f'Ties "{ties}": {label(main)} is not above sign in: {"; ".join(map(_name, below))}.')
+        else:
+            lines.append(f'Ties "{ties}": {label(main)} is above sign in every cell.')
+        found = {
+            name: compare(results.by_cell(name, metric), values)
+            for name in results.quantizers
+            if name not in ("real", "sign", main)
+        }
+        above = [
+            f"{label(name)} by {signed(each.mean).text} ({each.n_better} of {each.n_cells} cells)"
+            for name, each in found.items()
+            if each is not None and each.mean > 0
+        ]
+        lines.append(
+            f'Ties "{ties}": '
+            + (f"above {label(main)} on average, in points: {', '.join(above)}." if above else "no quantizer is above "
+               f"{label(main)} on average.")
+        )  # fmt: skip
+    return [Bullets(tuple(lines))] if lines else []
+
+
+def _name(key: tuple[Setting, int]) -> str:
+    setting, seed = key
+    return f"{setting.loss}, {setting.n_bits} bits, seed {seed}"
 
 
 def _protocol_table(results: Results) -> DocumentTable:
@@ -209,4 +218,4 @@ def _gaps(results: Results) -> list[Block]:
         f"Failed: {cell['loss']}, {cell['n_bits']} bits, seed {cell['seed']}, {label(cell['quantizer'])}: {why}"
         for cell, why in results.failed
     ]
-    return [Paragraph(line) for line in lines]
+    return [Bullets(tuple(lines))] if lines else []
