@@ -84,7 +84,7 @@ def test_long_codes_in_many_blocks_are_ranked_as_by_a_plain_loop(monkeypatch: py
     codes = RandomRotationQuantizer(150, random_state=0).fit(wide).encode(wide)
     tags = generator.random((len(codes), 130)) < 0.03
     bits = np.unpackbits(codes, axis=1)
-    monkeypatch.setattr("h2q.retrieval.metrics.rankings._ORDERED_PAIRS", 5_000)
+    monkeypatch.setattr("h2q.retrieval.metrics.rankers._ORDERED_PAIRS", 5_000)
     result = ndcg(codes[:40], codes, tags[:40], tags, n_bits=150, k=100, ties="index", empty="skip")
     for q in range(40):
         order = np.argsort((bits[q] != bits).sum(axis=1), kind="stable")

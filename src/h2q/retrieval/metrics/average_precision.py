@@ -15,17 +15,8 @@ from numpy.typing import NDArray
 
 from h2q.errors import describe
 from h2q.retrieval.metrics import kernels
-from h2q.retrieval.metrics.rankings import (
-    DIVISORS,
-    EMPTY,
-    CodeRanker,
-    Cut,
-    KeyRanker,
-    Rankings,
-    UnitDistances,
-    check_choice,
-    make_relevance,
-)
+from h2q.retrieval.metrics.rankers import CodeRanker, KeyRanker, UnitDistances, make_relevance
+from h2q.retrieval.metrics.rankings import DIVISORS, EMPTY, Cut, Rankings, check_choice
 from h2q.retrieval.metrics.results import MeanAveragePrecision, without_empty
 
 __all__ = [

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from h2q.retrieval.metrics.rankings import EMPTY, GAINS, CodeRanker, Cut, Rankings, check_choice
+from h2q.retrieval.metrics.rankers import CodeRanker
+from h2q.retrieval.metrics.rankings import EMPTY, GAINS, Cut, Rankings, check_choice
 from h2q.retrieval.metrics.results import NormalizedDiscountedCumulativeGain, without_empty
 
 __all__ = ["NormalizedGain", "ndcg"]

@@ -8,7 +8,8 @@ from h2q.errors import describe
 from h2q.retrieval.metrics.average_precision import AveragePrecision
 from h2q.retrieval.metrics.cumulative_gain import NormalizedGain
 from h2q.retrieval.metrics.precision_recall import PrecisionAt, RecallAt
-from h2q.retrieval.metrics.rankings import DIVISORS, EMPTY, GAINS, CodeRanker, Cut, Measure, check_choice
+from h2q.retrieval.metrics.rankers import CodeRanker
+from h2q.retrieval.metrics.rankings import DIVISORS, EMPTY, GAINS, Cut, Measure, check_choice
 from h2q.retrieval.metrics.results import (
     MeanAveragePrecision,
     NormalizedDiscountedCumulativeGain,

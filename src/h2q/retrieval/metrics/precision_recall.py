@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from h2q.errors import describe
-from h2q.retrieval.metrics.rankings import EMPTY, CodeRanker, Cut, Rankings, check_choice
+from h2q.retrieval.metrics.rankers import CodeRanker
+from h2q.retrieval.metrics.rankings import EMPTY, Cut, Rankings, check_choice
 from h2q.retrieval.metrics.results import Precision, PrecisionRecallCurve, Recall, without_empty
 
 __all__ = [
