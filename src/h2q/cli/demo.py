@@ -42,7 +42,7 @@ def demo(
     if data.learnable:
         note = learned.missing_for_learning()
         if note is None:
-            stages.append(learned.learned_stage(data, seed=seed))
+            stages.append(learned.learned_stage(data, full=full, seed=seed))
     results = []
     for stage in stages:
         results.append(run.run_stage(stage, seed=seed))

@@ -10,7 +10,8 @@ from h2q.quantization import OBJECTIVES, HouseholderQuantizer, SignQuantizer
 
 __all__ = ["LENGTHS", "LOSS", "learned_stage", "missing_for_learning"]
 
-LENGTHS = (16, 32, 64)
+LENGTHS = (16, 64)  # each takes three heads
+FULL_LENGTHS = (16, 32, 48, 64)
 LOSS = "CosineEmbedding"
 # Of each variant of the embeddings: the penalty, and the weight of six from 0.001 to 0.3 (L2) and five from 0.03 to 3
 # (HSWD) whose sign codes had the highest mean mAP at 16 and 64 bits on the validation fold.
@@ -39,7 +40,7 @@ def contenders() -> tuple[Contender, ...]:
     return tuple(rows)
 
 
-def learned_stage(data: DemoData, *, seed: int = 0) -> Stage:
+def learned_stage(data: DemoData, *, full: bool = False, seed: int = 0) -> Stage:
     """Return the stage whose embeddings come from heads: trained on the training images, when they are asked for."""
     from h2q.similarity.frozen import train_head
 
@@ -65,4 +66,4 @@ def learned_stage(data: DemoData, *, seed: int = 0) -> Stage:
         return embed_folds(head.embed(data.features), data.labels, data.folds)
 
     title = f"the same images, embeddings learnt from {len(train):,} of them ({LOSS})"
-    return Stage(title, LENGTHS, embed, contenders())
+    return Stage(title, FULL_LENGTHS if full else LENGTHS, embed, contenders())
