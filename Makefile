@@ -19,7 +19,7 @@ types: $(VENV)/.dev
 	$(BIN)/mypy
 
 unit: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 -q
 
 wheel: $(VENV)/.dev
 	PYTHON=$(PYTHON) bash scripts/test_wheel.sh
