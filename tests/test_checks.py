@@ -8,7 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from h2q.checks import as_codes, as_embeddings, as_ids, as_labels, bytes_per_code, check_integer, check_n_bits
+from h2q.checks import (
+    as_codes,
+    as_embeddings,
+    as_ids,
+    as_labels,
+    bytes_per_code,
+    check_integer,
+    check_n_bits,
+    check_number,
+)
 
 ROWS = np.array([[1.0, -2.0, 0.5], [0.25, 4.0, -1.0]])
 
@@ -158,3 +167,28 @@ def test_bits_beyond_the_range_are_refused(n_bits: int) -> None:
     with pytest.raises(ValueError, match=f"n_bits must be from 1 to 65536; got {n_bits}"):
         check_n_bits(n_bits)
     assert check_n_bits(np.int64(65_536)) == 65_536
+
+
+@pytest.mark.parametrize(
+    ("value", "bounds", "message"),
+    [
+        ("1", {}, "x must be a number; got '1'"),
+        (True, {}, "x must be a number; got True"),
+        (float("nan"), {}, "x must be a finite number; got nan"),
+        (float("inf"), {"low": 0}, "x must be a finite number at least 0; got inf"),
+        (-1, {"low": 0, "high": 2}, "x must be a finite number at least 0 and at most 2; got -1"),
+        (3.5, {"above": 0, "high": 2}, "x must be a finite number above 0 and at most 2; got 3.5"),
+        (0.0, {"above": 0}, "x must be a finite number above 0; got 0.0"),
+    ],
+)
+def test_numbers_out_of_range_are_named(value: object, bounds: dict[str, float], message: str) -> None:
+    with pytest.raises((TypeError, ValueError)) as caught:
+        check_number(value, "x", **bounds)
+    assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize("value", [0, 2.0, np.float32(1.5), np.int64(1)])
+def test_numbers_in_range_become_floats(value: object) -> None:
+    result = check_number(value, "x", low=0, high=2)
+    assert type(result) is float
+    assert result == value

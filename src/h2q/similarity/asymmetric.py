@@ -30,7 +30,7 @@ __all__ = ["AsymmetricTurns", "train_asymmetric_head"]
 class AsymmetricTurns(ADSH):
     """`ADSH` as a loss of a batch's embeddings and *positions*; between epochs it takes its turn and updates the codes.
 
-    Without the tanh, because stage one has none, and with both kinds of pairs weighing the same.
+    Without the tanh, because stage one has none.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ class AsymmetricTurns(ADSH):
     embeddings: Tensor
 
     def __init__(self, labels: Tensor, n_bits: int, *, gamma: float = 200.0, epochs_per_turn: int = 3) -> None:
-        super().__init__(labels=labels, n_bits=n_bits, gamma=gamma, dissimilar="balanced", squash=False)
+        super().__init__(labels=labels, n_bits=n_bits, gamma=gamma, squash=False)
         self.epochs_per_turn = epochs_per_turn
         # A buffer, so that a checkpoint holds it and a resumed run goes on with the same codes.
         self.register_buffer("embeddings", torch.zeros(len(labels), n_bits))

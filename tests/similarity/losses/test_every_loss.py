@@ -35,7 +35,7 @@ def by_loops(naive: ModuleType, loss: Any, z: Tensor, sets: list[set[int]]) -> f
         return naive.orthohash(rows, sets, loss.codebook.tolist())
     if name == "ADSH":
         database = [set(row.nonzero().flatten().tolist()) if row.ndim else {int(row)} for row in loss.labels]
-        return naive.adsh(rows, sets, loss.codes.tolist(), database, [0] * len(rows), gamma=0.0)
+        return naive.adsh(rows, sets, loss.codes.tolist(), database, [0] * len(rows), 0.0, loss.dissimilar)
     plain: Callable[..., float] = getattr(naive, name.lower())
     return plain(rows, sets)
 
@@ -73,7 +73,7 @@ def test_golden_values(name: str, case: dict[str, Any]) -> None:
         row[own] = 1
     options: dict[str, Any] = {"margin": GOLDEN["margin"]} if name in ("CosineEmbedding", "HyP2") else {}
     if name == "ADSH":
-        options["labels"] = labels
+        options |= {"labels": labels, "dissimilar": -1.0}
     loss: Any = make_loss(name, n_bits=z.shape[1], n_classes=GOLDEN["n_classes"], **options).double()
     codebook = torch.tensor(GOLDEN["codebook"], dtype=torch.float64)
     with torch.no_grad():
@@ -237,7 +237,7 @@ def test_the_names() -> None:
         "CosineEmbedding", "DCH", "DHN", "DPSH", "WGLHH", "HashNet", "HyP2", "ADSH", "CSQ", "OrthoHash",
     ]  # fmt: skip
     assert type(make_loss("hashnet", n_bits=8, n_classes=3)) is LOSSES["HashNet"]
-    with pytest.raises(ValueError, match="loss must be one of .*; got 'DSH'"):
+    with pytest.raises(ValueError, match=r"loss must be one of .*; got 'DSH'"):
         make_loss("DSH", n_bits=8, n_classes=3)
     with pytest.raises(TypeError, match="DCH has no option gama; it has gamma, similar_fraction"):
         make_loss("DCH", n_bits=8, n_classes=3, gama=2)

@@ -74,9 +74,10 @@ class ADSH(SimilarityLoss):
         Bits k.
     gamma : float
         Not negative; default 200, the paper's.
-    dissimilar : float or "balanced"
-        S of a pair without a label in common: below 0. Default -1, as published. "balanced": minus the number of
-        similar pairs over that of the others, as in the authors' code.
+    dissimilar : "balanced" or float
+        S of a pair without a label in common, at most 0. Default: minus the number of similar pairs over that of the
+        others, as in the authors' code, so that both kinds weigh the same. The paper's text has -1, with which ten
+        classes are learnt badly: no more than two codes can be opposite to each other.
     squash : bool
         Whether embeddings go through tanh first, as published.
 
@@ -111,7 +112,7 @@ class ADSH(SimilarityLoss):
         labels: Tensor,
         n_bits: int,
         gamma: float = 200.0,
-        dissimilar: float | Literal["balanced"] = -1.0,
+        dissimilar: float | Literal["balanced"] = "balanced",
         squash: bool = True,
     ) -> None:
         super().__init__()
@@ -130,7 +131,7 @@ class ADSH(SimilarityLoss):
 
     def _similarity(self, labels: Tensor, others: Tensor) -> Tensor:
         """Return S between items with these labels and items with those."""
-        return torch.where(similar_pairs(labels, others), 1.0, self.dissimilar).to(self.codes.dtype)
+        return self.dissimilar + (1 - self.dissimilar) * similar_pairs(labels, others).to(self.codes.dtype)
 
     def forward(self, embeddings: Tensor, labels: Tensor, positions: Tensor | None = None) -> Tensor:
         """Return J of a batch of queries over the number of its pairs.
