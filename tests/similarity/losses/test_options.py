@@ -96,3 +96,9 @@ def test_csq_and_orthohash_are_smallest_on_their_codes() -> None:
     assert csq(9 * csq.centers.roll(1, 0), labels).item() > 1
     assert ortho(ortho.codebook, labels).item() < ortho(ortho.codebook.roll(1, 0), labels).item() / 100
     assert torch.equal(csq.centers, ortho.codebook)
+
+
+def test_csq_ties_are_the_seeds_and_no_centre() -> None:
+    one, same = (CSQ(n_bits=48, n_classes=10, seed=5) for _ in range(2))
+    assert torch.equal(one.ties, same.ties)
+    assert not (one.centers == one.ties).all(dim=1).any()
