@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 from sklearn.datasets import load_digits
 
-from h2q import io
 from h2q.errors import FileFormatError
 from h2q.io import list_arrays, open_array, write_npy, write_npz
+from h2q.io import stored as stored_module
 
 X = load_digits().data.astype(np.float32)
 LABELS = load_digits().target.astype(np.int64)
@@ -81,7 +81,7 @@ def source(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 def test_every_format_gives_the_same(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(io, "_CHUNK_BYTES", 300 * 4 * D)
+    monkeypatch.setattr(stored_module, "_CHUNK_BYTES", 300 * 4 * D)
     stored = open_array(source)
     assert stored.shape == (N, D)
     assert stored.dtype == np.float32
@@ -132,7 +132,7 @@ def test_a_path_with_a_colon_is_a_path(tmp_path: Path) -> None:
 
 
 def test_faults_name_the_row_in_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(io, "_CHUNK_BYTES", 100 * 4 * D)
+    monkeypatch.setattr(stored_module, "_CHUNK_BYTES", 100 * 4 * D)
     broken = X.copy()
     broken[1234, 5] = np.nan
     for stored in (tmp_path / "x.npy", tmp_path / "x.parquet"):

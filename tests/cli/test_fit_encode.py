@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import h2q
-from h2q import io
+from h2q.io import stored as stored_module
+from h2q.io import write_npy
 
 METHODS = {
     "h2q": h2q.HouseholderQuantizer,
@@ -60,7 +61,7 @@ def test_parquet_in_chunks(document: Any, x_file: Path, monkeypatch: pytest.Monk
     X = np.load(x_file)
     parquet = x_file.with_suffix(".parquet")
     pq.write_table(pa.table({"text": ["a"] * len(X), "vector": list(X)}), parquet)
-    monkeypatch.setattr(io, "_CHUNK_BYTES", 100 * 4 * X.shape[1])
+    monkeypatch.setattr(stored_module, "_CHUNK_BYTES", 100 * 4 * X.shape[1])
     output, codes = x_file.with_name("q.safetensors"), x_file.with_name("codes.npy")
     document("fit", parquet, "-o", output, "--bits", 32)
     result = document("encode", f"{parquet}:vector", "-q", output, "-o", codes)
@@ -176,7 +177,7 @@ def test_encode_refuses(
 
 def test_memory_does_not_grow_with_the_file(tmp_path: Path, quantizer_file: Path) -> None:
     rows, X = 1_000_000, np.load(quantizer_file.with_name("x.npy"))
-    with io.write_npy(tmp_path / "large.npy", (rows, X.shape[1]), np.float32) as write:
+    with write_npy(tmp_path / "large.npy", (rows, X.shape[1]), np.float32) as write:
         for start in range(0, rows, 50_000):
             write(np.resize(np.roll(X, start, axis=0), (min(50_000, rows - start), X.shape[1])))
     size = (tmp_path / "large.npy").stat().st_size
