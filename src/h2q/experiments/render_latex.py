@@ -9,7 +9,7 @@ _SPECIAL = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "²": r"\textsuperscript{2}", "±": r"$\pm$",
     "−": r"$-$", "Δ": r"$\Delta$", "×": r"$\times$", "≥": r"$\geq$", "≤": r"$\leq$", "–": "--", "“": "``", "”": "''",
-    "<": r"\textless{}", ">": r"\textgreater{}", '"': "''", "→": r"$\to$",
+    "<": r"\textless{}", ">": r"\textgreater{}", '"': "''", "→": r"$\to$", "√": r"$\surd$",
 }  # fmt: skip
 
 
