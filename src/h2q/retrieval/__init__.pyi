@@ -1,5 +1,5 @@
-from .indexes import BinaryIndex as BinaryIndex
 from .diagnosis import diagnose_codes as diagnose_codes
+from .indexes import BinaryIndex as BinaryIndex
 from .indexes import open_index as open_index
 from .metrics import embeddings_mean_average_precision as embeddings_mean_average_precision
 from .metrics import evaluate_codes as evaluate_codes
