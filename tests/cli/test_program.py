@@ -109,10 +109,15 @@ def test_interrupted(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", rng.standard_normal((60_000, 256), dtype=np.float32))
     output = tmp_path / "q.safetensors"
     command = [*PROGRAM, "fit", str(tmp_path / "x.npy"), "-o", str(output), "--method", "itq", "--restarts", "1000"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as fit:
-        _wait_until_it_computes(fit.pid)
-        fit.send_signal(signal.SIGINT)
-        stdout, stderr = fit.communicate(timeout=120)
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    # Whoever runs the tests in the background has them ignore Ctrl-C, which children inherit.
+    with subprocess.Popen(command, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), **pipes) as fit:
+        try:
+            _wait_until_it_computes(fit.pid)
+            fit.send_signal(signal.SIGINT)
+            stdout, stderr = fit.communicate(timeout=120)
+        finally:
+            fit.kill()
     assert (fit.returncode, stdout, stderr) == (130, "", "interrupted\n")
     assert not output.exists()
 
