@@ -6,15 +6,16 @@
     python benchmarks/quantization_fit.py wide        # 100,000 x 1,024, ITQ for 100 iterations (40 minutes)
 
 Prints Markdown. Embeddings come from benchmarks/real_embeddings.py. Error is the L2 quantization error on the rows that
-were fitted; seconds are of fit alone, the median of five for the fast ones. Memory is what the peak of the process grew
-by during fit, over the bytes of the rows. Seconds of processor, both cores together, tell more on a busy machine.
+were fitted; seconds are of fit alone, the median of five for the fast ones; seconds of processor (all threads together)
+tell more on a busy machine. Memory is the most that is allocated at a time during fit (by tracemalloc, in a fit of few
+steps), over the bytes of the rows.
 """
 
 import os
-import resource
 import statistics
 import sys
 import time
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -29,8 +30,10 @@ from h2q.quantization import (
     HouseholderQuantizer,
     ITQQuantizer,
     RandomRotationQuantizer,
+    Schedule,
     SignQuantizer,
 )
+from h2q.quantization.sgd import annealed
 from real_embeddings import HEAD_BITS, HEAD_LOSSES, head_embeddings, text_embeddings, wide_embeddings
 
 SEEDS = range(5)
@@ -103,6 +106,17 @@ def objectives() -> None:
         print(f"| {name} | " + " | ".join(f"{error:.4f}" for error in errors) + " |", flush=True)
 
 
+def memory_of_fit(X: np.ndarray) -> float:
+    """Return the most that a fit allocates at a time, over the bytes of X."""
+    batch_size = annealed(*X.shape, polish=True).batch_size
+    short = Schedule(rounds=1, steps=2, batch_size=batch_size, rate=1.0, polish_iterations=1)
+    tracemalloc.start()
+    HouseholderQuantizer(schedule=short, random_state=0).fit(X)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak / X.nbytes
+
+
 def large(X: np.ndarray, max_iter: int) -> None:
     """Print the table of a large fit: H²Q, then ITQ."""
     print(f"{len(X):,} x {X.shape[1]:,}, threads: {max_threads()}\n")
@@ -116,15 +130,13 @@ def large(X: np.ndarray, max_iter: int) -> None:
         ),
     }
     for name, quantizer in quantizers.items():
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         processor = time.process_time()
         fitted, seconds = timed(lambda quantizer=quantizer: quantizer.fit(X))
         processor = time.process_time() - processor
-        grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 / X.nbytes
         iterations = (
             f" ({fitted.n_iter_} iterations, last gain {-np.diff(fitted.loss_curve_)[-1]:.1e})" if "ITQ" in name else ""
         )
-        memory = f"{grown:.2f}" if name == "H²Q" else ""
+        memory = f"{memory_of_fit(X):.2f}" if name == "H²Q" else ""
         print(
             f"| {name}{iterations} | {fitted.quantization_error(X):.4f} | {seconds:.1f} | {processor:.1f} | {memory} |",
             flush=True,
