@@ -30,8 +30,10 @@ def build_app() -> Any:
     from h2q.cli.demo import demo
     from h2q.cli.embed import embed
     from h2q.cli.encode import encode
+    from h2q.cli.evaluate import evaluate
     from h2q.cli.fit import fit
     from h2q.cli.info import info
+    from h2q.cli.inspect import inspect
     from h2q.cli.search import search
     from h2q.cli.train import train
 
@@ -42,7 +44,7 @@ def build_app() -> Any:
         pretty_exceptions_enable=False,
     )
     app.callback()(common.start)
-    commands: tuple[Any, ...] = (demo, fit, encode, search, compare, info, embed, train)
+    commands: tuple[Any, ...] = (demo, fit, encode, search, compare, evaluate, inspect, info, embed, train)
     for command in commands:
         app.command()(command)
     changes = typer.Typer(no_args_is_help=True, help="Make an index of codes, and change it.")
