@@ -8,6 +8,7 @@ import textwrap
 import warnings
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,9 +16,13 @@ import typer
 import typer.core
 
 __all__ = [
+    "CenterOption",
     "Commands",
+    "EmbeddingsArgument",
     "JsonOption",
+    "Metric",
     "SeedOption",
+    "WhiteningOption",
     "check_output",
     "format_bytes",
     "format_seconds",
@@ -31,11 +36,26 @@ __all__ = [
     "start",
 ]
 
+EmbeddingsArgument = Annotated[
+    str,
+    typer.Argument(metavar="EMBEDDINGS", help=".npy, .npz, .safetensors or .parquet; FILE:NAME picks an array."),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed; the same seed gives the same result.")]
+CenterOption = Annotated[bool, typer.Option("--center/--no-center", help="Take the mean away first.")]
+WhiteningOption = Annotated[
+    float, typer.Option("--whitening", min=0, max=1, help="0: none, 1: principal components of unit variance.")
+]
 _PIPE_WIDTH = 200  # a pipe has no width of its own, and what reads it wants whole lines
 _OUTPUT = "--output"
 _BROKEN_PIPE = 141  # what a shell sees of a program that ended because nobody read on
+
+
+class Metric(StrEnum):
+    """What makes embeddings near."""
+
+    cosine = "cosine"
+    euclidean = "euclidean"
 
 
 class Commands(typer.core.TyperGroup):

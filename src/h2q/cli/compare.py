@@ -1,30 +1,31 @@
 """``h2q compare``: what a learnt rotation gains on these embeddings."""
 
 from dataclasses import asdict
-from enum import StrEnum
 from typing import Annotated
 
 import typer
 
-from h2q.cli.common import JsonOption, SeedOption, format_seconds, parse_bits, print_json, print_paragraph, print_table
+from h2q.cli.common import (
+    CenterOption,
+    EmbeddingsArgument,
+    JsonOption,
+    Metric,
+    SeedOption,
+    WhiteningOption,
+    format_seconds,
+    parse_bits,
+    print_json,
+    print_paragraph,
+    print_table,
+)
 
 __all__ = ["compare"]
 
 _LENGTHS = (16, 32, 64, 128)
 
 
-class Metric(StrEnum):
-    """What makes embeddings near."""
-
-    cosine = "cosine"
-    euclidean = "euclidean"
-
-
 def compare(
-    embeddings: Annotated[
-        str,
-        typer.Argument(metavar="EMBEDDINGS", help=".npy, .npz, .safetensors or .parquet; FILE:NAME picks an array."),
-    ],
+    embeddings: EmbeddingsArgument,
     bits: Annotated[
         str | None, typer.Option(metavar="N,N,...", help="Code lengths. Default: those of 16,32,64,128 that fit.")
     ] = None,
@@ -33,10 +34,8 @@ def compare(
     ] = None,
     k: Annotated[int, typer.Option("-k", min=1, help="Neighbours that count.")] = 10,
     metric: Annotated[Metric, typer.Option(help="What makes embeddings neighbours.")] = Metric.cosine,
-    center: Annotated[bool, typer.Option("--center/--no-center", help="Take the mean away first.")] = True,
-    whitening: Annotated[
-        float, typer.Option(min=0, max=1, help="0: none, 1: principal components of unit variance.")
-    ] = 0.0,
+    center: CenterOption = True,
+    whitening: WhiteningOption = 0.0,
     restarts: Annotated[int, typer.Option(min=1, help="Starts of ITQ, each run to convergence.")] = 5,
     max_samples: Annotated[
         int, typer.Option(min=2, help="Rows used where the file has more, drawn by seed.")

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from h2q.cli.common import (
+    EmbeddingsArgument,
     JsonOption,
     check_output,
     format_bytes,
@@ -20,10 +21,7 @@ __all__ = ["encode"]
 
 
 def encode(
-    embeddings: Annotated[
-        str,
-        typer.Argument(metavar="EMBEDDINGS", help=".npy, .npz, .safetensors or .parquet; FILE:NAME picks an array."),
-    ],
+    embeddings: EmbeddingsArgument,
     quantizer: Annotated[Path, typer.Option("--quantizer", "-q", help="What h2q fit saved.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The codes, a .npy file of uint8.")],
     as_json: JsonOption = False,

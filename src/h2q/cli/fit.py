@@ -8,8 +8,11 @@ from typing import Annotated, Any
 import typer
 
 from h2q.cli.common import (
+    CenterOption,
+    EmbeddingsArgument,
     JsonOption,
     SeedOption,
+    WhiteningOption,
     check_output,
     format_seconds,
     naming,
@@ -39,10 +42,7 @@ class ScheduleName(StrEnum):
 
 
 def fit(
-    embeddings: Annotated[
-        str,
-        typer.Argument(metavar="EMBEDDINGS", help=".npy, .npz, .safetensors or .parquet; FILE:NAME picks an array."),
-    ],
+    embeddings: EmbeddingsArgument,
     output: Annotated[Path, typer.Option("--output", "-o", help="The quantizer, a .safetensors file.")],
     method: Annotated[
         MethodName, typer.Option(help="h2q: learnt reflections; itq; random: a random rotation; sign: none.")
@@ -50,10 +50,8 @@ def fit(
     bits: Annotated[
         int | None, typer.Option(min=1, max=65_536, help="Bits of a code. Default: one a dimension.")
     ] = None,
-    center: Annotated[bool, typer.Option("--center/--no-center", help="Take the mean away first.")] = True,
-    whitening: Annotated[
-        float, typer.Option(min=0, max=1, help="0: none, 1: principal components of unit variance.")
-    ] = 0.0,
+    center: CenterOption = True,
+    whitening: WhiteningOption = 0.0,
     objective: Annotated[
         str | None, typer.Option(help="What h2q makes small: l2 (default), l1, min_entry, bit_variance.")
     ] = None,

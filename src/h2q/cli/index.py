@@ -1,13 +1,12 @@
 """``h2q index``: codes or embeddings to a searchable folder, and its changes."""
 
 import time
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from h2q.cli.common import JsonOption, format_seconds, naming, print_json
+from h2q.cli.common import JsonOption, Metric, format_seconds, naming, print_json
 
 if TYPE_CHECKING:
     from h2q.retrieval import BinaryIndex
@@ -25,13 +24,6 @@ IdsOption = Annotated[
     str | None, typer.Option("--ids", help="File with an id for each item. Default: on from the highest so far.")
 ]
 FolderArgument = Annotated[Path, typer.Argument(metavar="INDEX", help="The folder of the index.")]
-
-
-class Metric(StrEnum):
-    """What re-ranking compares by."""
-
-    cosine = "cosine"
-    euclidean = "euclidean"
 
 
 def build(
