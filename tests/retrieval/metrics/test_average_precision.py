@@ -24,6 +24,11 @@ DIGITS = load_digits()
 EMBEDDINGS = DIGITS.data.astype(np.float32) - DIGITS.data.mean(axis=0).astype(np.float32)
 
 
+def unit_rows(embeddings: np.ndarray) -> np.ndarray:
+    exact = embeddings.astype(np.float64)
+    return exact / np.linalg.norm(exact, axis=1, keepdims=True)
+
+
 def plain_average_precision(
     relevant: list[bool], cut: int, divisor: str, all_relevant: int | None = None
 ) -> float | None:
@@ -91,7 +96,7 @@ def photos() -> tuple[np.ndarray, np.ndarray]:
 def test_rankings_without_ties_agree_with_other_libraries(photos, k: int | None, monkeypatch) -> None:
     monkeypatch.setattr("torchmetrics.functional.retrieval.average_precision.torch", _Float64Torch())
     features, labels = photos
-    x = features.astype(np.float64) / np.linalg.norm(features, axis=1, keepdims=True)
+    x = unit_rows(features)
     similarity, n = x[:30] @ x[30:].T, len(x) - 30
     by_embeddings = embeddings_mean_average_precision(features[:30], features[30:], labels[:30], labels[30:], k=k)
     by_scores = scores_mean_average_precision(similarity, labels[:30], labels[30:], k=k)
@@ -122,7 +127,7 @@ def test_rankings_without_ties_agree_with_other_libraries(photos, k: int | None,
 @pytest.mark.parametrize("radius", [None, 2])
 def test_float_policy_is_the_authors_key(radius: int | None) -> None:
     codes = SignQuantizer(16).fit(EMBEDDINGS).encode(EMBEDDINGS)
-    unit = EMBEDDINGS / np.linalg.norm(EMBEDDINGS, axis=1, keepdims=True)
+    unit = unit_rows(EMBEDDINGS)
     bits = np.unpackbits(codes, axis=1).astype(np.int64)
     result = mean_average_precision(
         codes[:50], codes[50:], DIGITS.target[:50], DIGITS.target[50:], n_bits=16, k=200, radius=radius, ties="float",
@@ -130,7 +135,7 @@ def test_float_policy_is_the_authors_key(radius: int | None) -> None:
     )  # fmt: skip
     for q in range(50):
         hamming = (bits[q] != bits[50:]).sum(axis=1)
-        key = 10 * hamming + ((unit[q].astype(np.float64) - unit[50:]) ** 2).sum(axis=1)
+        key = 10 * hamming + ((unit[q] - unit[50:]) ** 2).sum(axis=1)
         order = np.argsort(key, kind="stable")
         if radius is not None:
             order = order[hamming[order] <= radius]
@@ -162,7 +167,7 @@ def test_embeddings_are_ranked_by_cosine() -> None:
     result = embeddings_mean_average_precision(
         EMBEDDINGS[:40], EMBEDDINGS[40:], DIGITS.target[:40], DIGITS.target[40:], k=300
     )
-    unit = EMBEDDINGS.astype(np.float64) / np.linalg.norm(EMBEDDINGS, axis=1, keepdims=True)
+    unit = unit_rows(EMBEDDINGS)
     for q in range(40):
         order = np.argsort(-(unit[q] @ unit[40:].T), kind="stable")
         ranking = (DIGITS.target[40:] == DIGITS.target[q])[order].tolist()
