@@ -46,22 +46,23 @@ def image_codes(n_bits: int, generator: np.random.Generator) -> tuple[np.ndarray
     return database, flip(database[generator.permutation(N)[:QUERIES]], 0.1, generator)
 
 
-def in_turns(ours: Callable[[], object], theirs: Callable[[], object], rounds: int) -> np.ndarray:
-    """Seconds of h2q and faiss: [[median, median], [fastest, fastest]]."""
+def in_turns(ours: Callable[[], object], theirs: Callable[[], object], rounds: int) -> tuple[np.ndarray, np.ndarray]:
+    """Wall-clock and processor seconds of h2q and faiss, both (rounds, 2)."""
     ours(), theirs()
-    times = np.empty((rounds, 2))
-    for pair in times:
+    wall, processor = np.empty((rounds, 2)), np.empty((rounds, 2))
+    for round in range(rounds):
         for i, run in enumerate((ours, theirs)):
-            start = time.perf_counter()
+            start, processor_start = time.perf_counter(), time.process_time()
             run()
-            pair[i] = time.perf_counter() - start
-    return np.stack([np.median(times, axis=0), times.min(axis=0)])
+            wall[round, i] = time.perf_counter() - start
+            processor[round, i] = time.process_time() - processor_start
+    return wall, processor
 
 
 def against_faiss(threads: int, sources: list[str]) -> None:
-    print(f"\n{N:,} codes, top {K}, {threads} threads\n")
-    print("| codes | bits | queries | h2q median (fastest) | faiss median (fastest) | faiss / h2q median (fastest) |")
-    print("|---|---|---|---|---|---|")
+    print(f"\n{N:,} codes, top {K}, {threads} thread(s); median (fastest) over rounds\n")
+    print("| codes | bits | queries | h2q | faiss | faiss / h2q, wall clock | faiss / h2q, processor time |")
+    print("|---|---|---|---|---|---|---|")
     for source in sources:
         for n_bits in (64, 256):
             generator = np.random.default_rng(n_bits)
@@ -70,15 +71,20 @@ def against_faiss(threads: int, sources: list[str]) -> None:
             peer.add(database)
             expected, _ = peer.search(queries[:50], K)
             np.testing.assert_array_equal(nearest(queries[:50], database, K).distances, expected)
-            for some, rounds in ((queries, 5), (queries[:1], 101)):
-                seconds = in_turns(
+            for some, rounds in ((queries, 4), (queries[:1], 101)):
+                wall, processor = in_turns(
                     lambda q=some, d=database: nearest(q, d, K), lambda q=some, p=peer: p.search(q, K), rounds
                 )
-                shown = 1e3 * seconds if len(some) == 1 else len(some) / seconds
-                unit, digits = ("ms", 2) if len(some) == 1 else ("queries/s", 0)
-                cells = [f"{shown[0, i]:,.{digits}f} ({shown[1, i]:,.{digits}f}) {unit}" for i in (0, 1)]
-                ratios = seconds[:, 1] / seconds[:, 0]
-                row = [source, str(n_bits), str(len(some)), *cells, f"{ratios[0]:.2f} ({ratios[1]:.2f})"]
+                medians, fastest = np.median(wall, axis=0), wall.min(axis=0)
+                row = [source, str(n_bits), str(len(some))]
+                for i in (0, 1):
+                    if len(some) == 1:
+                        row.append(f"{1e3 * medians[i]:.2f} ({1e3 * fastest[i]:.2f}) ms")
+                    else:
+                        row.append(f"{len(some) / medians[i]:,.0f} ({len(some) / fastest[i]:,.0f}) queries/s")
+                for seconds in (wall, processor):
+                    ratio = np.divide(*np.median(seconds, axis=0)[::-1])
+                    row.append(f"{ratio:.2f} ({np.divide(*seconds.min(axis=0)[::-1]):.2f})")
                 print(f"| {' | '.join(row)} |", flush=True)
 
 
