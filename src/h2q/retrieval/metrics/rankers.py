@@ -20,8 +20,9 @@ __all__ = ["CodeRanker", "KeyRanker", "Ranker", "UnitDistances", "gains_of", "ma
 
 Result = TypeVar("Result")
 _STEP, _FARTHEST = 10.0, 4.5  # of the authors' key: a bit's worth; more than the largest squared distance, 4
-_ORDERED_PAIRS = 1 << 18  # where every item is a group of its own
-_BLOCK_QUERIES = 64
+_ORDERED_PAIRS = 1 << 18  # where every item is a group of its own: in the cache
+_COUNTED_PAIRS = 1 << 26  # where items are only counted: a job of a tenth of a second can be interrupted
+_COUNTERS = 1 << 22  # of one job
 _TILE_ITEMS = 1 << 13
 
 
@@ -31,10 +32,13 @@ class Ranker(ABC):
     Attributes
     ----------
     block_pairs : int
-        Pairs of a query and an item that one job looks at: short enough to interrupt, and to stay in the cache.
+        Pairs of a query and an item that one job looks at: its arrays are as long where items are sorted.
+    block_queries : int
+        Queries that one job looks at, at most.
     """
 
     block_pairs = 1 << 22
+    block_queries = 64
 
     def __init__(self, relevance: Relevance, gain: str | None = None) -> None:
         self.relevance, self.gains = relevance, gains_of(gain, relevance)
@@ -60,9 +64,11 @@ class Ranker(ABC):
 
     def _each_block(self, job: Callable[[slice], Result]) -> list[Result]:
         """Return what `job` gives for each block of queries, computed by several threads."""
-        block = max(1, min(_BLOCK_QUERIES, self.block_pairs // self.n_database))
-        blocks = [slice(start, min(start + block, self.n_queries)) for start in range(0, self.n_queries, block)]
         threads = threads_for(self.n_queries * self.n_database)
+        block = max(
+            1, min(self.block_queries, self.block_pairs // self.n_database, -(-self.n_queries // (4 * threads)))
+        )
+        blocks = [slice(start, min(start + block, self.n_queries)) for start in range(0, self.n_queries, block)]
         return run_jobs(lambda number: job(blocks[number]), len(blocks), threads)
 
     def _groups_of_keys(
@@ -135,11 +141,13 @@ class CodeRanker(Ranker):
         relevance = make_relevance(query_labels, database_labels, len(queries), len(database))
         super().__init__(relevance, gain)
         self._queries, self._database = as_words(queries), as_words(database)
+        counters = (self.n_bits + 1) * self.n_grades ** (1 if ties == "expected" else 2)
+        self.block_queries = max(1, min(self.block_queries, _COUNTERS // counters))
         self._unit = None
-        if ties == "index":
-            self.block_pairs = _ORDERED_PAIRS
         if ties == "float":
             self._unit = UnitDistances(query_embeddings, database_embeddings, len(queries), len(database))
+        else:
+            self.block_pairs = _ORDERED_PAIRS if ties == "index" else _COUNTED_PAIRS
 
     def rank(self, some: slice, cuts: Sequence[Cut]) -> Rankings:
         """See `Ranker.rank`."""
