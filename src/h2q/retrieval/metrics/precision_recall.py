@@ -209,9 +209,9 @@ def precision_recall_curve(
         query_codes, database_codes, query_labels, database_labels, n_bits=n_bits, ties=ties,
         query_embeddings=query_embeddings, database_embeddings=database_embeddings,
     )  # fmt: skip
-    values = _default_cuts(by, n_bits, ranker.n_database) if cuts is None else list(cuts)
-    if not values:
-        raise ValueError(f"cuts must hold at least one whole number; got {describe(cuts)}")
+    values = _default_cuts(by, n_bits, ranker.n_database) if cuts is None else np.asarray(cuts).tolist()
+    if not isinstance(values, list) or not values:
+        raise ValueError(f"cuts must be a sequence of at least one whole number; got {describe(cuts)}")
     asked = [Cut.checked(k=value) if by == "rank" else Cut.checked(radius=value) for value in values]
     precisions, recalls = (without_empty(one, empty) for one in ranker.measure([PrecisionAt(asked), RecallAt(asked)]))
     return PrecisionRecallCurve(
