@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -153,6 +154,25 @@ def test_cells_that_fail_are_written_down_and_tried_again(small_plan: Plan, tmp_
     again = run_plan(plan, tmp_path / "x")
     assert (again.n_new, len(again.failed)) == (0, 1)
     assert len((tmp_path / "x" / "results.jsonl").read_text().splitlines()) == 4
+
+
+@pytest.mark.parametrize(
+    ("changes", "n_blocks"),
+    [
+        ({"losses": ("ADSH",), "weights": {}}, None),
+        ({"losses": ("DPSH",), "preset": "fine-tune", "train_blocks": 1}, 1),
+    ],
+)
+def test_networks_that_have_a_loop_of_their_own(
+    small_plan: Plan, tmp_path: Path, changes: dict[str, Any], n_blocks: int | None
+) -> None:
+    plan = dataclasses.replace(small_plan, bits=(16,), seeds=(0,), quantizers=("real", "sign"), **changes)
+    summary = run_plan(plan, tmp_path / "x")
+    assert (summary.n_done, summary.failed) == (2, ())
+    row = next(row for row in load_results(tmp_path / "x").rows if row.quantizer == "sign")
+    assert row.record["options"]["network"].get("train_blocks") == n_blocks
+    chance = 0.1
+    assert row.scores["map_real"] > row.scores["map_expected"] > 1.2 * chance
 
 
 def test_other_images_are_refused(experiment: tuple[Path, RunSummary], small_plan: Plan, tmp_path: Path) -> None:
