@@ -67,7 +67,7 @@ def test_queries_are_never_fitted_on(no_images: Path) -> None:
     assert sum(map(len, folds)) == len(set.union(*folds))
     stage = demo_run.frozen_stage(data)
     embedded = stage.embed(16, "")
-    np.testing.assert_array_equal(embedded.train, data.features[data.folds["train"]])
+    np.testing.assert_allclose(embedded.train, data.features[data.folds["train"]])
     changed = data.features.copy()
     changed[data.folds["query"]] = np.random.default_rng(0).standard_normal(changed[data.folds["query"]].shape)
     fitted = [contender.make(16, random_state=0).fit(embedded.train) for contender in stage.contenders]

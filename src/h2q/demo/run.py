@@ -77,7 +77,7 @@ class DemoResult:
 
 def frozen_stage(data: DemoData) -> Stage:
     """Return the stage whose embeddings are the frozen features themselves."""
-    embedded = embed_folds(data.features, data.labels, data.folds)
+    embedded = embed_folds(data.features, data.labels, data.folds, max(LENGTHS))
     width = data.features.shape[1]
     return Stage(
         data.title, tuple(sorted({min(n_bits, width) for n_bits in LENGTHS})), lambda n_bits, variant: embedded
@@ -139,7 +139,8 @@ def explain(data: DemoData) -> list[str]:
         f"embedding takes {width:,} bytes, a code of 64 bits 8.",
         f"mAP: mean average precision at {k:,} by class, in percent; equal distances in an average order (expected) "
         f"or broken by the embeddings (float). recall@{K_RECALL}: the share of the {K_RECALL} nearest by cosine that "
-        "the codes find, in percent. error: L2 quantization error of the queries.",
+        "the codes find, in percent. error: L2 quantization error of the queries. fit: without the principal "
+        "components, which all methods share.",
     ]
 
 

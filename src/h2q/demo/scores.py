@@ -1,7 +1,7 @@
 """Stage two on given embeddings: quantize, index, search, score."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from h2q.comparison import METHODS
+from h2q.quantization.reduction import principal_components
 from h2q.retrieval import (
     BinaryIndex,
     embeddings_mean_average_precision,
@@ -53,21 +54,48 @@ CONTENDERS = tuple(
 
 @dataclass(frozen=True)
 class Embedded:
-    """Embeddings and labels of the folds: quantizers are fitted on `train` alone, and never see `query`."""
+    """Embeddings and labels of the folds.
+
+    Attributes
+    ----------
+    train, query, database : ndarray of float32
+        What quantizers get: they are fitted on `train` alone, and never on `query`.
+    real_query, real_database : ndarray of float32
+        The real-valued embeddings that codes are measured against.
+    query_labels, database_labels : ndarray of int64
+        Class ids.
+    true_neighbors : ndarray of int64, shape (n_queries, K_RECALL)
+        The nearest of `real_database` by cosine.
+    """
 
     train: NDArray[np.float32]
     query: NDArray[np.float32]
     database: NDArray[np.float32]
+    real_query: NDArray[np.float32]
+    real_database: NDArray[np.float32]
     query_labels: NDArray[np.int64]
     database_labels: NDArray[np.int64]
     true_neighbors: NDArray[np.int64]
 
 
-def embed_folds(embeddings: NDArray[np.float32], labels: NDArray[np.int64], folds: Any) -> Embedded:
-    """Cut embeddings of all images into folds, and find the true neighbours of each query."""
+def embed_folds(
+    embeddings: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    folds: Mapping[str, NDArray[np.int64]],
+    n_components: int | None = None,
+) -> Embedded:
+    """Cut embeddings of all images into folds, and find the true neighbours of each query.
+
+    With `n_components` quantizers get so many principal components of the training embeddings, which the quantizers of
+    shorter codes would find again and again.
+    """
     train, query, database = (np.ascontiguousarray(embeddings[folds[name]]) for name in ("train", "query", "database"))
     truth = float_neighbors(query, database, K_RECALL)
-    return Embedded(train, query, database, labels[folds["query"]], labels[folds["database"]], truth)
+    given = train, query, database
+    if n_components is not None and n_components < embeddings.shape[1]:
+        directions = principal_components(train, n_components).directions
+        given = train @ directions.T, query @ directions.T, database @ directions.T
+    return Embedded(*given, query, database, labels[folds["query"]], labels[folds["database"]], truth)
 
 
 @dataclass(frozen=True)
@@ -105,9 +133,9 @@ class Score:
 def score_embeddings(embedded: Embedded) -> Score:
     """Score the real-valued embeddings: what codes can at best give back."""
     found = embeddings_mean_average_precision(
-        embedded.query, embedded.database, embedded.query_labels, embedded.database_labels, k=_k(embedded)
+        embedded.real_query, embedded.real_database, embedded.query_labels, embedded.database_labels, k=_k(embedded)
     ).value
-    return Score("real-valued", None, 4 * embedded.query.shape[1], None, found, found, 1.0, None)
+    return Score("real-valued", None, 4 * embedded.real_query.shape[1], None, found, found, 1.0, None)
 
 
 def score_codes(embedded: Embedded, contender: Contender, n_bits: int, seed: int) -> tuple[Score, NDArray[np.int64]]:
@@ -129,8 +157,8 @@ def score_codes(embedded: Embedded, contender: Contender, n_bits: int, seed: int
             n_bits=n_bits,
             k=_k(embedded),
             ties=ties,
-            query_embeddings=embedded.query if ties == "float" else None,
-            database_embeddings=embedded.database if ties == "float" else None,
+            query_embeddings=embedded.real_query if ties == "float" else None,
+            database_embeddings=embedded.real_database if ties == "float" else None,
         ).value
         for ties in ("expected", "float")
     )
