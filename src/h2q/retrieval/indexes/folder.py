@@ -21,10 +21,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from h2q import quantization
 from h2q._version import __version__
 from h2q.checks import bytes_per_code
 from h2q.errors import FileFormatError, describe
-from h2q.quantization import load_quantizer
 from h2q.retrieval.indexes.segments import Segment
 from h2q.storage import FORMAT_VERSION, read_json, read_tensors, write_json, write_tensors
 
@@ -124,7 +124,8 @@ def _read_state(folder: Path, manifest: dict[str, Any]) -> IndexState:
     n_bits = manifest["n_bits"]
     removed = read_tensors(folder / manifest["removed"], "removed").tensors if manifest["removed"] else {}
     segments = [_read_segment(folder, name, n_bits, removed.get(name)) for name in manifest["segments"]]
-    quantizer = load_quantizer(folder / manifest["quantizer"]) if manifest["quantizer"] else None
+    # The name resolves here: an index without a quantizer never waits for scikit-learn.
+    quantizer = quantization.load_quantizer(folder / manifest["quantizer"]) if manifest["quantizer"] else None
     options = dict(manifest["options"])
     return IndexState(n_bits, tuple(segments), manifest["next_id"], quantizer, options, manifest["generation"])
 
