@@ -142,6 +142,22 @@ def test_a_killed_run_resumes_to_the_weights_of_an_uninterrupted_one(
     assert len(list((folder / "logs").rglob("metrics.csv"))) == 2, "one log before the kill, one after"
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:tensorboard")
+def test_tensorboard_reads_the_logs(digits: tuple[Labelled, Labelled], tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    (features, labels), held_out = digits
+    trained = train_head(
+        features, labels, loss="CosineEmbedding", n_bits=8, validation=held_out, settings=SMALL, folder=tmp_path,
+        log="tensorboard",
+    )  # fmt: skip
+    (events,) = (tmp_path / "logs").rglob("events.out.tfevents.*")
+    logged = EventAccumulator(str(events)).Reload()
+    for name in ("loss", "validation_map"):
+        expected = [record[name] for record in trained.history]
+        assert [point.value for point in logged.Scalars(name)] == pytest.approx(expected, rel=1e-6)
+
+
 def test_two_runs_are_not_mixed(digits: tuple[Labelled, Labelled], tmp_path: Path) -> None:
     (features, labels), _ = digits
     settings = replace(SMALL, epochs=1)
