@@ -3,7 +3,7 @@
     python benchmarks/quantization_fit.py small       # 5,000 rows of 16, 32, 64 dimensions, nine sets (3 minutes)
     python benchmarks/quantization_fit.py objectives  # L2 error that each objective ends at
     python benchmarks/quantization_fit.py text        # 100,000 x 384, ITQ to convergence (20 minutes)
-    python benchmarks/quantization_fit.py wide        # 100,000 x 1,024, ITQ for 100 iterations (40 minutes)
+    python benchmarks/quantization_fit.py wide        # 100,000 x 1,024, ITQ to convergence (an hour)
 
 Prints Markdown. Embeddings come from benchmarks/real_embeddings.py. Error is the L2 quantization error on the rows that
 were fitted; seconds are of fit alone, the median of five for the fast ones; seconds of processor (all threads together)
@@ -149,7 +149,7 @@ def main(which: str) -> None:
         "small": small,
         "objectives": objectives,
         "text": lambda: large(np.array(text_embeddings()[:100_000]), 1000),
-        "wide": lambda: large(np.array(wide_embeddings()), 100),
+        "wide": lambda: large(np.array(wide_embeddings()), 1000),
     }
     parts[which]()
 

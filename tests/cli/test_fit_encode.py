@@ -128,7 +128,11 @@ def test_a_row_of_zeros_without_a_mean(run: Any, fails: Any, x_file: Path) -> No
             ["x.npy", "-o", "q.safetensors", "--method", "itq", "--objective", "l2"],
             "Invalid value for --objective: only --method h2q takes it; the method is itq",
         ),
-        (2, ["x.npy", "-o", "q.safetensors", "--restarts", "3"], "--restarts: only --method itq takes it"),
+        (
+            2,
+            ["x.npy", "-o", "q.safetensors", "--method", "sign", "--restarts", "3"],
+            "--restarts: only --method h2q or itq takes it; the method is sign",
+        ),
         (2, ["x.npy", "-o", "q.safetensors", "--whitening", "2"], "Invalid value for '--whitening'"),
         (2, ["x.safetensors", "-o", "x.safetensors"], "x.safetensors is also an input; give another name"),
     ],

@@ -214,6 +214,16 @@ def test_the_papers_schedule_by_name(digits):
     assert quantizer.quantization_error(digits) < SignQuantizer(8, center=False).fit(digits).quantization_error(digits)
 
 
+def test_more_starts_never_end_higher(digits):
+    short = Schedule(rounds=4, steps=5, batch_size=16, rate=1.0)
+    errors = [
+        HouseholderQuantizer(16, schedule=short, n_restarts=n, random_state=0).fit(digits).quantization_error(digits)
+        for n in (None, 1, 2, 6)
+    ]
+    assert errors[0] == errors[1] >= errors[2] >= errors[3]
+    assert errors[3] < errors[0]
+
+
 def test_pipeline_clone_and_pandas_output(digits):
     pipeline = make_pipeline(StandardScaler(), clone(make(SignQuantizer, 4))).set_output(transform="default")
     assert pipeline.fit_transform(digits).shape == (len(digits), 4)
@@ -263,6 +273,7 @@ def test_bad_options_are_named(digits):
     for quantizer, error, message in [
         (HouseholderQuantizer(objective="l3"), ValueError, r"objective must be one of \['bit_variance', 'l1', 'l2'"),
         (HouseholderQuantizer(schedule="fast"), ValueError, r"schedule must be one of \['annealed', 'constant'\]"),
+        (HouseholderQuantizer(n_restarts=0), ValueError, "n_restarts must be at least 1"),
         (ITQQuantizer(n_restarts=0), ValueError, "n_restarts must be at least 1"),
         (ITQQuantizer(max_iter=0), ValueError, "max_iter must be at least 1"),
         (ITQQuantizer(tolerance=-1), ValueError, "tolerance must not be negative"),

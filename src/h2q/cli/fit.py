@@ -58,7 +58,10 @@ def fit(
     schedule: Annotated[
         ScheduleName | None, typer.Option(help="Of h2q: annealed (default), or constant, the paper's.")
     ] = None,
-    restarts: Annotated[int | None, typer.Option(min=1, help="Starts of itq; the best is kept. Default: 1.")] = None,
+    restarts: Annotated[
+        int | None,
+        typer.Option(min=1, help="Starts; the best is kept. Default: 1 of itq, 8 or 1 of h2q, by bits."),
+    ] = None,
     max_samples: Annotated[
         int, typer.Option(min=1, help="Rows to learn from, drawn by seed, where the file has more.")
     ] = 100_000,
@@ -110,11 +113,12 @@ def _method_options(method: MethodName, **given: Any) -> dict[str, Any]:
     from h2q.quantization import OBJECTIVES
 
     options = {name: value for name, value in given.items() if value is not None}
-    takes = {"objective": MethodName.h2q, "schedule": MethodName.h2q, "n_restarts": MethodName.itq}
+    h2q, itq = MethodName.h2q, MethodName.itq
+    takes = {"objective": (h2q,), "schedule": (h2q,), "n_restarts": (h2q, itq)}
     for name in options:
-        if takes[name] != method:
+        if method not in takes[name]:
             raise typer.BadParameter(
-                f"only --method {takes[name]} takes it; the method is {method}",
+                f"only --method {' or '.join(takes[name])} takes it; the method is {method}",
                 param_hint="--" + name.removeprefix("n_"),
             )
     if options.get("objective", "l2") not in OBJECTIVES:

@@ -1,5 +1,6 @@
 """The estimators, which differ in how they find the rotation."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,9 @@ class HouseholderQuantizer(BaseQuantizer):
         ``"annealed"``: the rate falls to 0, then Procrustes iterations where the objective is ``"l2"``.
         ``"constant"``: the paper's, rate 0.1, batches of 128 rows, 300 epochs, and the epoch that is best on rows
         held out (a tenth of them).
+    n_restarts : int, optional
+        So many starts are made, and the best is kept. None: as many as the schedule says (annealed: eight up to 32 bits,
+        beyond them one). Worth its time where classes have collapsed to points.
     max_samples : int
         At most so many rows, drawn uniformly, are learnt from.
     random_state : int, RandomState, Generator, optional
@@ -81,6 +85,7 @@ class HouseholderQuantizer(BaseQuantizer):
         whitening: float = 0.0,
         objective: str | Objective = "l2",
         schedule: str | Schedule = "annealed",
+        n_restarts: int | None = None,
         max_samples: int = 100_000,
         random_state: Any = None,
     ) -> None:
@@ -89,6 +94,7 @@ class HouseholderQuantizer(BaseQuantizer):
         self.whitening = whitening
         self.objective = objective
         self.schedule = schedule
+        self.n_restarts = n_restarts
         self.max_samples = max_samples
         self.random_state = random_state
 
@@ -103,6 +109,8 @@ class HouseholderQuantizer(BaseQuantizer):
             raise ValueError(
                 f"schedule must be one of {sorted(SCHEDULES)}, or a Schedule; got {describe(self.schedule)}"
             )
+        if self.n_restarts is not None:
+            check_integer(self.n_restarts, "n_restarts", low=1)
 
     def _find_rotation(self, Z: NDArray[np.float32], generator: np.random.Generator) -> NDArray[np.float32]:
         objective = self.objective if callable(self.objective) else OBJECTIVES[self.objective]
@@ -110,6 +118,8 @@ class HouseholderQuantizer(BaseQuantizer):
             schedule = self.schedule
         else:
             schedule = SCHEDULES[self.schedule](*Z.shape, polish=objective is OBJECTIVES["l2"])
+        if self.n_restarts is not None:
+            schedule = replace(schedule, n_starts=self.n_restarts)
         held_out = None
         if not schedule.anneal and len(Z) > 1:
             order = generator.permutation(len(Z))
