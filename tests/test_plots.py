@@ -21,7 +21,7 @@ from h2q.plots import (
     plot_precision_recall,
     plot_rotation,
 )
-from h2q.plots.style import color_of, line_style
+from h2q.plots.style import bar_style, color_of, line_style
 from h2q.quantization import HouseholderQuantizer, SignQuantizer
 from h2q.retrieval import diagnose_codes, precision_recall_curve
 
@@ -170,6 +170,19 @@ def test_gain_over_sign() -> None:
     np.testing.assert_allclose(drawn, np.sort([100 * v for by in gains.values() for cell in by.values() for v in cell]))
     assert ax.get_ylabel() == "gain over sign in points of mAP"
     nothing_overflows(ax)
+
+
+def test_bars_of_one_colour_differ_by_their_hatch() -> None:
+    ax = plot_gain_over_sign({f"quantizer {number}": {"CEL": [0.1]} for number in range(8)})
+    first, last = (ax.containers[number].patches[0] for number in (0, 7))
+    assert first.get_facecolor() == last.get_facecolor()
+    # Between two lines of the grid, below the dot at 10.
+    pixels = [around(ax, bar.get_x() + bar.get_width() / 2, 3, reach=9) for bar in (first, last)]
+    colors = [{tuple(pixel) for pixel in area} for area in pixels]
+    assert len(colors[0]) == 1, "plain"
+    assert len(colors[1]) > 1, "hatched"
+    styles = {tuple(sorted(bar_style(number).items())) for number in range(28)}
+    assert len(styles) == 28
 
 
 def test_distances_of_similar_and_dissimilar_pairs(diagnosis) -> None:

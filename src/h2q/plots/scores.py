@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from h2q.errors import describe
-from h2q.plots.style import DARK, color_of, finish, line_style, new_axes
+from h2q.plots.style import DARK, bar_style, color_of, finish, line_style, new_axes
 
 __all__ = ["plot_gain_over_sign", "plot_map_against_bits"]
 
@@ -116,7 +116,7 @@ def plot_gain_over_sign(gains: Mapping[str, Mapping[str, float | Sequence[float]
             )  # fmt: skip
             places.append(place)
             means.append(points.mean())
-        ax.bar(places, means, width * 0.9, color=color_of(number), label=quantizer, alpha=0.45)
+        ax.bar(places, means, width * 0.9, label=quantizer, alpha=0.45, linewidth=0, **bar_style(number))
     finish(ax, "similarity loss", "gain over sign in points of mAP", grid="y")
     ax.set_xticks(range(len(losses)), losses)
     ax.set_xlim(-0.6, len(losses) - 0.4)

@@ -4,7 +4,7 @@ from typing import Any
 
 from h2q.errors import require
 
-__all__ = ["BEFORE", "DARK", "FAINT", "color_of", "finish", "line_style", "new_axes"]
+__all__ = ["BEFORE", "DARK", "FAINT", "bar_style", "color_of", "finish", "line_style", "new_axes"]
 
 # Okabe and Ito's palette, without yellow, which is faint on white.
 _COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
@@ -30,6 +30,16 @@ def line_style(number: int) -> dict[str, Any]:
         "marker": _MARKERS[number % len(_MARKERS)],
         "markersize": 4,
     }
+
+
+def bar_style(number: int) -> dict[str, Any]:
+    """Return how a bar is drawn: no two of the first 28 look alike, thanks to hatches.
+
+    >>> bar_style(0)["hatch"], bar_style(7)["hatch"]
+    ('', '///')
+    """
+    hatches = ("", "///", "...", "xxx")
+    return {"color": color_of(number), "hatch": hatches[number // len(_COLORS) % 4], "edgecolor": "white"}
 
 
 def new_axes(ax: Any, n: int = 1, *, width: float = 6.4) -> Any:

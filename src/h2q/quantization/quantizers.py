@@ -38,8 +38,8 @@ class HouseholderQuantizer(BaseQuantizer):
         ``"constant"``: the paper's, rate 0.1, batches of 128 rows, 300 epochs, and the epoch that is best on rows
         held out (a tenth of them).
     n_restarts : int, optional
-        So many starts are made, and the best is kept. None: as many as the schedule says (annealed: eight up to 32 bits,
-        beyond them one). Worth its time where classes have collapsed to points.
+        So many starts are made, and the best is kept. None: as many as the schedule says (annealed: eight up to 32
+        bits, beyond them one). Worth its time where classes have collapsed to points.
     max_samples : int
         At most so many rows, drawn uniformly, are learnt from.
     random_state : int, RandomState, Generator, optional
