@@ -16,6 +16,7 @@ __all__ = [
     "as_labels",
     "bytes_per_code",
     "check_integer",
+    "check_metric",
     "check_n_bits",
     "check_number",
 ]
@@ -49,6 +50,19 @@ def check_integer(value: Any, name: str, *, low: int, high: int | None = None) -
     if value < low or (high is not None and value > high):
         raise ValueError(f"{name} must be {bound}; got {value}")
     return int(value)
+
+
+def check_metric(metric: Any) -> str:
+    """Return what makes embeddings near, if it is one of the two.
+
+    >>> check_metric("dot")
+    Traceback (most recent call last):
+    ...
+    ValueError: metric must be 'cosine' or 'euclidean'; got 'dot' (str)
+    """
+    if metric not in ("cosine", "euclidean"):
+        raise ValueError(f"metric must be 'cosine' or 'euclidean'; got {describe(metric)}")
+    return str(metric)
 
 
 def check_number(

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from h2q.checks import as_embeddings, check_integer
 from h2q.plots.style import BEFORE, DARK, color_of, finish, new_axes
+from h2q.quantization.objectives import l2
 from h2q.retrieval.diagnosis import CodesDiagnosis
 
 __all__ = ["plot_bit_balance", "plot_distances", "plot_rotation"]
@@ -157,7 +158,7 @@ def plot_rotation(
     scaled = [np.sqrt(k) * rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in panels]
     limit = 1.08 * max(1.0, *(float(np.abs(rows[shown][:, [x, y]]).max()) for rows in scaled))
     for panel, rows, name, color in zip(axes, scaled, ("before", "after"), (BEFORE, color_of(0)), strict=True):
-        error = float(((rows - np.copysign(1, rows)) ** 2).mean())
+        error, _ = l2(rows)
         panel.axhline(0, color=DARK, linewidth=0.8)
         panel.axvline(0, color=DARK, linewidth=0.8)
         panel.plot(

@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from h2q.checks import as_codes, as_embeddings, as_ids, bytes_per_code, check_integer, check_n_bits
+from h2q.checks import as_codes, as_embeddings, as_ids, bytes_per_code, check_integer, check_metric, check_n_bits
 from h2q.errors import describe
 from h2q.retrieval.asymmetric import byte_tables, nearest_asymmetric
 from h2q.retrieval.hamming import NearestScan, RadiusScan
@@ -71,8 +71,7 @@ class BinaryIndex:
             n_bits = fitted
         if n_bits is None:
             raise ValueError("n_bits is missing: give the bits of a code, or a fitted quantizer")
-        if metric not in ("cosine", "euclidean"):
-            raise ValueError(f"metric must be 'cosine' or 'euclidean'; got {describe(metric)}")
+        check_metric(metric)
         if not isinstance(keep_embeddings, bool):
             raise TypeError(f"keep_embeddings must be True or False; got {describe(keep_embeddings)}")
         if keep_embeddings and quantizer is None:

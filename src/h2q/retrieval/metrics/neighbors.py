@@ -5,8 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from h2q.checks import as_embeddings, check_integer
-from h2q.errors import describe
+from h2q.checks import as_embeddings, check_integer, check_metric
 from h2q.retrieval.metrics.results import NeighborRecall
 
 __all__ = ["float_neighbors", "neighbor_recall"]
@@ -43,9 +42,7 @@ def float_neighbors(queries: Any, database: Any, k: int, metric: str = "cosine")
     >>> float_neighbors([[1.0, 0.0]], [[0.0, 1.0], [2.0, 1.0], [1.0, 0.1]], k=2)
     array([[2, 1]])
     """
-    if metric not in ("cosine", "euclidean"):
-        raise ValueError(f"metric must be 'cosine' or 'euclidean'; got {describe(metric)}")
-    cosine = metric == "cosine"
+    cosine = check_metric(metric) == "cosine"
     items = as_embeddings(database, "database", allow_zero_rows=not cosine)
     asked = as_embeddings(queries, "queries", n_features=items.shape[1], allow_zero_rows=not cosine)
     k = check_integer(k, "k", low=1, high=len(items))
