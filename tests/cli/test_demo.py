@@ -33,7 +33,7 @@ def without_seconds(document: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def test_without_images_it_says_so_and_uses_digits(run: Any, no_images: Path) -> None:
-    result = run("demo", "--out", "results")
+    result = run("demo", "-o", "results")
     assert result.exit_code == 0, result.stderr
     assert result.stderr == ""
     assert "No images of CIFAR-10 here" in result.stdout

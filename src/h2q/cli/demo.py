@@ -16,7 +16,9 @@ __all__ = ["demo"]
 
 
 def demo(
-    out: Annotated[Path, typer.Option("--out", help="Folder for the table and the picture.")] = Path("demo-results"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the table and the picture.")] = Path(
+        "demo-results"
+    ),
     full: Annotated[bool, typer.Option("--full", help="All 60,000 images of CIFAR-10, instead of 6,000.")] = False,
     seed: SeedOption = 0,
     as_json: JsonOption = False,
