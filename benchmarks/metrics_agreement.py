@@ -16,8 +16,8 @@ from ranx import Qrels, Run, evaluate
 from sklearn.metrics import average_precision_score
 
 from h2q.datasets import load_dataset
+from h2q.evaluation import embeddings_mean_average_precision, mean_average_precision
 from h2q.quantization import HouseholderQuantizer
-from h2q.retrieval import embeddings_mean_average_precision, mean_average_precision
 from real_embeddings import HEAD_BITS, HEAD_LOSSES, head_embeddings
 
 warnings.filterwarnings("ignore")  # ranx's kernels warn of their own casts

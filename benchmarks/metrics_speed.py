@@ -21,7 +21,7 @@ os.environ.pop("OPENBLAS_L2_SIZE", None)
 
 import numpy as np
 
-from h2q.retrieval import evaluate_codes, mean_average_precision
+from h2q.evaluation import evaluate_codes, mean_average_precision
 
 N_BITS, K, RADII = 64, 5_000, (0, 1, 2)
 POPCOUNTS = np.array([bin(byte).count("1") for byte in range(256)], np.uint8)

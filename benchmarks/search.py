@@ -17,8 +17,8 @@ import faiss
 import numba
 import numpy as np
 
-from h2q.retrieval import BinaryIndex
-from h2q.retrieval.hamming import nearest
+from h2q.hamming.scans import nearest
+from h2q.index import BinaryIndex
 
 N, QUERIES, K = 1_000_000, 1000, 100
 

@@ -15,8 +15,8 @@ import time
 import numpy as np
 
 from h2q.datasets import load_dataset
+from h2q.evaluation import embeddings_mean_average_precision, mean_average_precision
 from h2q.quantization import HouseholderQuantizer, ITQQuantizer, SignQuantizer
-from h2q.retrieval import embeddings_mean_average_precision, mean_average_precision
 from h2q.similarity.features import extract_features
 from h2q.similarity.frozen import train_head
 from h2q.similarity.presets import settings_for

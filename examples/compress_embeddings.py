@@ -11,7 +11,7 @@ import numpy as np
 from sklearn.datasets import load_digits
 
 import h2q
-from h2q.retrieval import float_neighbors, neighbor_recall
+from h2q.evaluation import float_neighbors, neighbor_recall
 
 
 def main(embeddings: np.ndarray, n_bits: int = 32, n_queries: int = 100) -> float:

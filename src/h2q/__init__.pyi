@@ -1,5 +1,9 @@
 from ._version import __version__ as __version__
+from .evaluation import mean_average_precision as mean_average_precision
 from .hasher import ImageHasher as ImageHasher
+from .index import BinaryIndex as BinaryIndex
+from .index import Neighbors as Neighbors
+from .index import open_index as open_index
 from .quantization import HouseholderQuantizer as HouseholderQuantizer
 from .quantization import ITQQuantizer as ITQQuantizer
 from .quantization import RandomRotationQuantizer as RandomRotationQuantizer
@@ -7,7 +11,3 @@ from .quantization import SignQuantizer as SignQuantizer
 from .quantization import load_quantizer as load_quantizer
 from .quantization import pack_bits as pack_bits
 from .quantization import unpack_bits as unpack_bits
-from .retrieval import BinaryIndex as BinaryIndex
-from .retrieval import Neighbors as Neighbors
-from .retrieval import mean_average_precision as mean_average_precision
-from .retrieval import open_index as open_index

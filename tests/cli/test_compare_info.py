@@ -8,7 +8,7 @@ import pytest
 from safetensors.numpy import save_file
 
 import h2q
-from h2q.retrieval import float_neighbors
+from h2q.evaluation import float_neighbors
 
 
 @pytest.fixture(autouse=True)

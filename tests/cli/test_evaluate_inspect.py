@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
+from h2q.evaluation import diagnose_codes, embeddings_mean_average_precision, evaluate_codes
 from h2q.quantization import HouseholderQuantizer, load_quantizer
-from h2q.retrieval import diagnose_codes, embeddings_mean_average_precision, evaluate_codes
 
 X, LABELS = load_digits().data.astype(np.float32), load_digits().target
 N = 300

@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import h2q
-from h2q.io import stored as stored_module
-from h2q.io import write_npy
+from h2q.files import stored as stored_module
+from h2q.files import write_npy
 
 METHODS = {
     "h2q": h2q.HouseholderQuantizer,

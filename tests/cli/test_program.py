@@ -70,7 +70,7 @@ def test_failure_is_1_and_one_line(process: Any, tmp_path: Path) -> None:
 
 
 def test_an_error_that_nobody_foresaw_is_one_line_too(run: Any, monkeypatch: pytest.MonkeyPatch, x_file: Path) -> None:
-    monkeypatch.setitem(sys.modules, "h2q.io", None)  # an installation that lost a file
+    monkeypatch.setitem(sys.modules, "h2q.files", None)  # an installation that lost a file
     result = run("fit", x_file, "-o", x_file.with_suffix(".safetensors"))
     assert result.exit_code == 1
     assert "Traceback" not in result.stderr

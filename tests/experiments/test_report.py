@@ -12,10 +12,10 @@ import pytest
 from scipy.stats import binomtest
 
 from h2q.experiments import RunSummary, build_report, load_results, reference_rows, write_report
-from h2q.experiments.document import Document, Table
-from h2q.experiments.render_latex import escape_latex
 from h2q.experiments.results import Results
 from h2q.experiments.tables import reference_table
+from h2q.report.document import Document, Table
+from h2q.report.render_latex import escape_latex
 
 
 @pytest.fixture(scope="module")

@@ -16,12 +16,12 @@ import psutil
 import pytest
 
 from h2q.datasets import load_dataset
+from h2q.evaluation import mean_average_precision
 from h2q.experiments import Plan, RunSummary, load_results, run_plan, status_of
 from h2q.experiments.networks import sign_codes_score
 from h2q.experiments.store import ExperimentFolder
+from h2q.files.storage import read_tensors
 from h2q.quantization import HouseholderQuantizer
-from h2q.retrieval import mean_average_precision
-from h2q.storage import read_tensors
 
 TINY = """
 name = "tiny"

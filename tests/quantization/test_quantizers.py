@@ -12,6 +12,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
 from h2q.errors import FileFormatError
+from h2q.files.storage import write_tensors
 from h2q.quantization import (
     OBJECTIVES,
     HouseholderQuantizer,
@@ -22,7 +23,6 @@ from h2q.quantization import (
     load_quantizer,
     pack_bits,
 )
-from h2q.storage import write_tensors
 
 QUANTIZERS = [HouseholderQuantizer, ITQQuantizer, RandomRotationQuantizer, SignQuantizer]
 

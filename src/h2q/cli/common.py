@@ -183,7 +183,7 @@ def refuse_overwriting(output: Path, *inputs: str | Path) -> None:
     typer.BadParameter
         If it is.
     """
-    from h2q.io import split_name
+    from h2q.files import split_name
 
     for given in inputs:
         path = given if isinstance(given, Path) else split_name(given)[0]

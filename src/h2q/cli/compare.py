@@ -50,8 +50,8 @@ def compare(
     import numpy as np
 
     from h2q.checks import as_embeddings
-    from h2q.comparison import METHODS, compare_quantizers
-    from h2q.io import open_array
+    from h2q.comparison.quantizers import METHODS, compare_quantizers
+    from h2q.files import open_array
 
     wanted = None if bits is None else parse_bits(bits)
     stored = open_array(embeddings)

@@ -45,7 +45,7 @@ def embed(
     """Turn images into embeddings with a frozen backbone or a trained hasher; features are computed once and cached."""
     import numpy as np
 
-    from h2q.io import write_npy, write_npz
+    from h2q.files import write_npy, write_npz
 
     check_output(output, ".npy", ".npz")
     began = time.perf_counter()

@@ -33,7 +33,7 @@ def encode(
     import numpy as np
 
     from h2q.checks import bytes_per_code
-    from h2q.io import open_array, write_npy
+    from h2q.files import open_array, write_npy
     from h2q.progress import progress_bar
     from h2q.quantization import load_quantizer
 

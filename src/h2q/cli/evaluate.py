@@ -9,8 +9,8 @@ import typer
 from h2q.cli.common import JsonOption, format_seconds, naming, print_json, print_paragraph, print_table
 
 if TYPE_CHECKING:
-    from h2q.retrieval.metrics import CutEvaluation
-    from h2q.retrieval.metrics.results import MeanOverQueries
+    from h2q.evaluation import CutEvaluation
+    from h2q.evaluation.results import MeanOverQueries
 
 __all__ = ["evaluate", "read_labels"]
 
@@ -80,7 +80,7 @@ def evaluate(
     Mean average precision, precision, recall and nDCG, each with its 95% bootstrap interval over queries. With the
     embeddings that codes were made from, the mAP of these, too.
     """
-    from h2q.io import open_array
+    from h2q.files import open_array
 
     cuts = None if k is None else _parse_cuts(k, "-k", 1, "all")
     radii = [] if radius == "none" else _parse_cuts(radius, "--radius", 0, None)
@@ -162,7 +162,7 @@ def _parse_cuts(text: str, option: str, low: int, all_word: str | None) -> list[
 def read_labels(source: str) -> Any:
     """Return class ids or multi-hot rows, whichever the file holds."""
     from h2q.checks import as_labels
-    from h2q.io import open_array
+    from h2q.files import open_array
 
     try:
         stored = open_array(source, ndim=1)
@@ -179,7 +179,7 @@ def _score_codes(
     codes: tuple[Any, Any], labels: tuple[Any, Any], n_bits: int, k: list[Any], radius: list[Any], ties: str,
     options: dict[str, str], embeddings: tuple[Any, Any] | None,
 ) -> list[Row]:  # fmt: skip
-    from h2q.retrieval import evaluate_codes
+    from h2q.evaluation import evaluate_codes
 
     query_embeddings, database_embeddings = (None, None) if ties != "float" or embeddings is None else embeddings
     found = evaluate_codes(
@@ -204,7 +204,7 @@ def _score_codes(
 def _score_embeddings(
     embeddings: tuple[Any, Any], labels: tuple[Any, Any], k: list[Any], options: dict[str, str]
 ) -> list[Row]:
-    from h2q.retrieval import embeddings_mean_average_precision
+    from h2q.evaluation import embeddings_mean_average_precision
 
     rows: list[Row] = []
     for cut in k:

@@ -71,8 +71,8 @@ def fit(
     """Learn how to turn embeddings into codes, and save it."""
     import numpy as np
 
-    from h2q.comparison import METHODS
-    from h2q.io import open_array
+    from h2q.comparison.quantizers import METHODS
+    from h2q.files import open_array
 
     check_output(output, ".safetensors")
     refuse_overwriting(output, embeddings)

@@ -9,7 +9,7 @@ import typer
 from h2q.cli.common import JsonOption, Metric, format_seconds, naming, print_json
 
 if TYPE_CHECKING:
-    from h2q.retrieval import BinaryIndex
+    from h2q.index import BinaryIndex
 
 __all__ = ["append", "build", "compact", "remove"]
 
@@ -44,9 +44,9 @@ def build(
     as_json: JsonOption = False,
 ) -> None:
     """Make an index of codes, or of embeddings through a quantizer."""
-    from h2q.io import open_array
+    from h2q.files import open_array
+    from h2q.index import BinaryIndex
     from h2q.quantization import load_quantizer
-    from h2q.retrieval import BinaryIndex
 
     stored = open_array(items)
     if not stored.holds_codes and quantizer is None:
@@ -63,8 +63,8 @@ def build(
 
 def append(folder: FolderArgument, items: ItemsArgument, ids: IdsOption = None, as_json: JsonOption = False) -> None:
     """Add items to an index; what is there already is not written again."""
-    from h2q.io import open_array
-    from h2q.retrieval import BinaryIndex
+    from h2q.files import open_array
+    from h2q.index import BinaryIndex
 
     index = BinaryIndex.open(folder)
     _add_and_save(index, items, open_array(items), ids, folder, as_json)
@@ -73,7 +73,7 @@ def append(folder: FolderArgument, items: ItemsArgument, ids: IdsOption = None, 
 def _add_and_save(index: "BinaryIndex", items: str, stored: Any, ids: str | None, folder: Path, as_json: bool) -> None:
     """Add all items of a file, chunk by chunk, then save: if anything is wrong, the folder stays as it was."""
     from h2q.checks import as_ids
-    from h2q.io import open_array
+    from h2q.files import open_array
     from h2q.progress import progress_bar
 
     began = time.perf_counter()
@@ -99,8 +99,8 @@ def remove(
     as_json: JsonOption = False,
 ) -> None:
     """Remove items from an index by their ids."""
-    from h2q.io import open_array
-    from h2q.retrieval import BinaryIndex
+    from h2q.files import open_array
+    from h2q.index import BinaryIndex
 
     began = time.perf_counter()
     index = BinaryIndex.open(folder)
@@ -114,7 +114,7 @@ def remove(
 
 def compact(folder: FolderArgument, as_json: JsonOption = False) -> None:
     """Write an index anew as one piece: worth while after many changes."""
-    from h2q.retrieval import BinaryIndex
+    from h2q.index import BinaryIndex
 
     began = time.perf_counter()
     index = BinaryIndex.open(folder)

@@ -39,11 +39,11 @@ def _text(name: str, value: Any) -> Any:
 
 
 def _describe_folder(path: Path) -> dict[str, Any]:
-    from h2q.storage import read_json
+    from h2q.files.storage import read_json
 
     size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
     if (path / "manifest.json").exists():
-        from h2q.retrieval import BinaryIndex
+        from h2q.index import BinaryIndex
 
         index, manifest = BinaryIndex.open(path), read_json(path / "manifest.json")
         return {
@@ -66,7 +66,7 @@ def _describe_folder(path: Path) -> dict[str, Any]:
 
 
 def _describe_file(path: Path) -> dict[str, Any]:
-    from h2q.io import list_arrays
+    from h2q.files import list_arrays
 
     if path.suffix == ".safetensors":
         ours = _describe_ours(path)
@@ -90,7 +90,7 @@ def _describe_file(path: Path) -> dict[str, Any]:
 def _describe_ours(path: Path) -> dict[str, Any] | None:
     """Describe a file that h2q wrote; None where another program did."""
     from h2q.errors import FileFormatError
-    from h2q.storage import read_tensors
+    from h2q.files.storage import read_tensors
 
     try:
         stored = read_tensors(path, mmap=True)

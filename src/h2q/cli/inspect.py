@@ -8,7 +8,7 @@ import typer
 from h2q.cli.common import JsonOption, SeedOption, print_fields, print_json, print_paragraph
 
 if TYPE_CHECKING:
-    from h2q.retrieval.diagnosis import CodesDiagnosis
+    from h2q.evaluation.diagnosis import CodesDiagnosis
 
 __all__ = ["inspect"]
 
@@ -33,9 +33,9 @@ def inspect(
     Bit balance, entropy and correlation, codes that items share, distances of pairs, quantization error.
     """
     from h2q.cli.evaluate import read_labels
-    from h2q.io import open_array
+    from h2q.evaluation import diagnose_codes
+    from h2q.files import open_array
     from h2q.quantization import load_quantizer
-    from h2q.retrieval import diagnose_codes
 
     if (embeddings is None) != (quantizer is None):
         missing = "--embeddings" if embeddings is None else "--quantizer"

@@ -10,7 +10,7 @@ import typer
 from h2q.cli.common import JsonOption, check_output, format_seconds, print_json, print_table
 
 if TYPE_CHECKING:
-    from h2q.retrieval import Neighbors, RadiusNeighbors
+    from h2q.index import Neighbors, RadiusNeighbors
 
 __all__ = ["search"]
 
@@ -47,8 +47,8 @@ def search(
 
     Exactly; ties go to the lower id.
     """
-    from h2q.io import open_array
-    from h2q.retrieval import BinaryIndex
+    from h2q.files import open_array
+    from h2q.index import BinaryIndex
 
     if output is not None:
         check_output(output, ".npz", ".json")
@@ -96,7 +96,7 @@ def search(
 
 def _rows(found: "Neighbors | RadiusNeighbors", query: int) -> tuple[Any, Any]:
     """Return ids and distances of one query."""
-    from h2q.retrieval import RadiusNeighbors
+    from h2q.index import RadiusNeighbors
 
     if isinstance(found, RadiusNeighbors):
         one = found[query]
@@ -115,7 +115,7 @@ def _line(found: "Neighbors | RadiusNeighbors", query: int) -> str:
 
 def _as_lists(found: "Neighbors | RadiusNeighbors") -> dict[str, list[Any]]:
     """Return ids and distances, a list for each query."""
-    from h2q.retrieval import RadiusNeighbors
+    from h2q.index import RadiusNeighbors
 
     n = len(found) if isinstance(found, RadiusNeighbors) else len(found.ids)
     rows = [_rows(found, query) for query in range(n)]
@@ -123,9 +123,9 @@ def _as_lists(found: "Neighbors | RadiusNeighbors") -> dict[str, list[Any]]:
 
 
 def _write(output: Path, found: "Neighbors | RadiusNeighbors") -> None:
-    from h2q.io import write_npz
-    from h2q.retrieval import RadiusNeighbors
-    from h2q.storage import write_json
+    from h2q.files import write_npz
+    from h2q.files.storage import write_json
+    from h2q.index import RadiusNeighbors
 
     if output.suffix.lower() == ".json":
         write_json(output, _as_lists(found))

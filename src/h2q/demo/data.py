@@ -103,8 +103,8 @@ def load_demo_data(*, full: bool = False, seed: int = 0) -> DemoData:
 
 
 def _cifar10(dataset: ImageDataset, full: bool, seed: int) -> DemoData:
-    from h2q.images import SelectedImages
     from h2q.similarity.features import extract_features
+    from h2q.similarity.images import SelectedImages
 
     everything = np.arange(len(dataset.images), dtype=np.int64)
     if full:

@@ -21,8 +21,8 @@ from h2q.demo.scores import (
     score_codes,
     score_embeddings,
 )
+from h2q.files.storage import atomic_path, write_json
 from h2q.progress import progress_bar
-from h2q.storage import atomic_path, write_json
 
 __all__ = [
     "COLUMNS",

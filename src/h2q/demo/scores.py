@@ -8,15 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from h2q.comparison import METHODS
+from h2q.comparison.quantizers import METHODS
+from h2q.evaluation import embeddings_mean_average_precision, float_neighbors, mean_average_precision, neighbor_recall
+from h2q.index import BinaryIndex
 from h2q.quantization.reduction import principal_components
-from h2q.retrieval import (
-    BinaryIndex,
-    embeddings_mean_average_precision,
-    float_neighbors,
-    mean_average_precision,
-    neighbor_recall,
-)
 
 __all__ = ["CONTENDERS", "K_PRECISION", "K_RECALL", "Contender", "Embedded", "Score", "score_codes", "score_embeddings"]
 

@@ -6,9 +6,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from h2q.experiments.document import Figure
 from h2q.experiments.results import Results, Setting
 from h2q.experiments.tables import TIES, label, protocol
+from h2q.report.document import Figure
 
 __all__ = ["draw_figures"]
 

@@ -16,7 +16,7 @@ from h2q.errors import require
 from h2q.experiments.cells import NetworkSpec, digest
 from h2q.experiments.scoring import Embedded
 from h2q.experiments.store import ExperimentFolder
-from h2q.storage import read_tensors, write_tensors
+from h2q.files.storage import read_tensors, write_tensors
 
 __all__ = ["EmbeddedNetwork", "describe_data", "load_data", "obtain_network", "sign_codes_score"]
 
@@ -166,9 +166,9 @@ def _fit_head(spec: NetworkSpec, dataset: ImageDataset, threads: int, weight: fl
 
 
 def _fit_whole(spec: NetworkSpec, dataset: ImageDataset, threads: int, weight: float | None) -> tuple[Any, Embed]:
-    from h2q.images import SelectedImages
     from h2q.similarity.backbones import load_backbone
     from h2q.similarity.fine_tuning import fine_tune
+    from h2q.similarity.images import SelectedImages
     from h2q.similarity.training import Hardware
 
     def images(positions: NDArray[np.int64]) -> SelectedImages:

@@ -70,7 +70,7 @@ class Plan:
     k : int or None
         mAP@k; None: 5,000, and 1,000 on ImageNet-100.
     divisor, empty : str
-        See `h2q.retrieval.mean_average_precision`.
+        See `h2q.evaluation.mean_average_precision`.
     """
 
     name: str

@@ -6,12 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from h2q.experiments.document import Block, Bullets, Document, Figure, Section, Value
-from h2q.experiments.document import Table as DocumentTable
 from h2q.experiments.figures import draw_figures
-from h2q.experiments.render_html import render_html
-from h2q.experiments.render_latex import render_latex
-from h2q.experiments.render_markdown import render_markdown
 from h2q.experiments.results import Results, Setting, load_results
 from h2q.experiments.statistics import compare, given_back
 from h2q.experiments.tables import (
@@ -27,7 +22,12 @@ from h2q.experiments.tables import (
     time_table,
     weight_table,
 )
-from h2q.storage import atomic_path
+from h2q.files.storage import atomic_path
+from h2q.report.document import Block, Bullets, Document, Figure, Section, Value
+from h2q.report.document import Table as DocumentTable
+from h2q.report.render_html import render_html
+from h2q.report.render_latex import render_latex
+from h2q.report.render_markdown import render_markdown
 
 __all__ = ["build_report", "write_report"]
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from h2q.evaluation import embeddings_mean_average_precision, mean_average_precision
 from h2q.quantization import HouseholderQuantizer, ITQQuantizer, RandomRotationQuantizer, SignQuantizer
 from h2q.quantization.objectives import OBJECTIVES, l1, l2
-from h2q.retrieval import embeddings_mean_average_precision, mean_average_precision
 
 __all__ = ["Embedded", "make_quantizer", "score_codes", "score_embeddings"]
 

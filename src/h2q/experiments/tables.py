@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from h2q.experiments.document import Table, Value
 from h2q.experiments.results import Results, Row, Setting, reference_rows
 from h2q.experiments.statistics import Comparison, compare, count_wins, given_back, mean_and_deviation
+from h2q.report.document import Table, Value
 
 __all__ = [
     "comparison_table",

@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from h2q.checks import as_embeddings, check_integer
+from h2q.evaluation.diagnosis import CodesDiagnosis
 from h2q.plots.style import BEFORE, DARK, color_of, finish, new_axes
 from h2q.quantization.objectives import l2
-from h2q.retrieval.diagnosis import CodesDiagnosis
 
 __all__ = ["plot_bit_balance", "plot_distances", "plot_rotation"]
 
@@ -22,7 +22,7 @@ def plot_distances(diagnosis: CodesDiagnosis, *, ax: Any = None) -> Any:
     Parameters
     ----------
     diagnosis : CodesDiagnosis
-        What `h2q.retrieval.diagnose_codes` gave.
+        What `h2q.evaluation.diagnose_codes` gave.
     ax : matplotlib.axes.Axes, optional
         Where to draw. Default: a new figure.
 
@@ -38,7 +38,7 @@ def plot_distances(diagnosis: CodesDiagnosis, *, ax: Any = None) -> Any:
 
     Examples
     --------
-    >>> from h2q.retrieval import diagnose_codes
+    >>> from h2q.evaluation import diagnose_codes
     >>> found = diagnose_codes(np.array([[0], [1], [3]], dtype=np.uint8), 8, labels=[0, 0, 1])
     >>> plot_distances(found).get_xlabel()
     'Hamming distance in bits'
@@ -70,7 +70,7 @@ def plot_bit_balance(diagnosis: CodesDiagnosis, *, ax: Any = None) -> Any:
     Parameters
     ----------
     diagnosis : CodesDiagnosis
-        What `h2q.retrieval.diagnose_codes` gave.
+        What `h2q.evaluation.diagnose_codes` gave.
     ax : matplotlib.axes.Axes, optional
         Where to draw. Default: a new figure.
 
@@ -86,7 +86,7 @@ def plot_bit_balance(diagnosis: CodesDiagnosis, *, ax: Any = None) -> Any:
 
     Examples
     --------
-    >>> from h2q.retrieval import diagnose_codes
+    >>> from h2q.evaluation import diagnose_codes
     >>> found = diagnose_codes(np.array([[0], [1], [3]], dtype=np.uint8), 8)
     >>> plot_bit_balance(found).get_ylabel()
     'items in which it is 1, in percent'

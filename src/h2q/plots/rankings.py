@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from h2q.errors import describe
+from h2q.evaluation import PrecisionRecallCurve
 from h2q.plots.style import finish, line_style, new_axes
-from h2q.retrieval.metrics import PrecisionRecallCurve
 
 __all__ = ["plot_precision_at_k", "plot_precision_recall"]
 
@@ -20,7 +20,7 @@ def plot_precision_recall(curves: Mapping[str, PrecisionRecallCurve], *, ax: Any
     Parameters
     ----------
     curves : mapping of str to PrecisionRecallCurve
-        What each is called, and what `h2q.retrieval.precision_recall_curve` gave, by rank or by radius.
+        What each is called, and what `h2q.evaluation.precision_recall_curve` gave, by rank or by radius.
     ax : matplotlib.axes.Axes, optional
         Where to draw. Default: a new figure.
 
@@ -38,7 +38,7 @@ def plot_precision_recall(curves: Mapping[str, PrecisionRecallCurve], *, ax: Any
 
     Examples
     --------
-    >>> from h2q.retrieval import precision_recall_curve
+    >>> from h2q.evaluation import precision_recall_curve
     >>> codes = np.array([[0], [1], [3]], dtype=np.uint8)
     >>> curve = precision_recall_curve(codes, codes, [0, 0, 1], [0, 0, 1], n_bits=8)
     >>> plot_precision_recall({"H²Q": curve}).get_xlabel()
@@ -64,7 +64,7 @@ def plot_precision_at_k(curves: Mapping[str, PrecisionRecallCurve], *, ax: Any =
     Parameters
     ----------
     curves : mapping of str to PrecisionRecallCurve
-        What each is called, and what `h2q.retrieval.precision_recall_curve` gave by rank.
+        What each is called, and what `h2q.evaluation.precision_recall_curve` gave by rank.
     ax : matplotlib.axes.Axes, optional
         Where to draw. Default: a new figure.
 
@@ -82,7 +82,7 @@ def plot_precision_at_k(curves: Mapping[str, PrecisionRecallCurve], *, ax: Any =
 
     Examples
     --------
-    >>> from h2q.retrieval import precision_recall_curve
+    >>> from h2q.evaluation import precision_recall_curve
     >>> codes = np.array([[0], [1], [3]], dtype=np.uint8)
     >>> curve = precision_recall_curve(codes, codes, [0, 0, 1], [0, 0, 1], n_bits=8)
     >>> plot_precision_at_k({"H²Q": curve}).get_xscale()

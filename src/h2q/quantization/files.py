@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from h2q.errors import FileFormatError, describe
+from h2q.files.storage import read_tensors, write_tensors
 from h2q.quantization.base import BaseQuantizer
 from h2q.quantization.objectives import OBJECTIVES
 from h2q.quantization.quantizers import HouseholderQuantizer, ITQQuantizer, RandomRotationQuantizer, SignQuantizer
 from h2q.quantization.sgd import Schedule
-from h2q.storage import read_tensors, write_tensors
 
 __all__ = ["KIND", "load_quantizer", "save_quantizer"]
 

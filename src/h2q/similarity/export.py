@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from h2q.errors import require
+from h2q.files.storage import atomic_path
 from h2q.similarity.heads import HashHead, HashNetwork
-from h2q.storage import atomic_path
 
 __all__ = ["export_onnx", "export_program", "fold", "fold_linear"]
 

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from h2q.checks import check_integer
 from h2q.datasets.locations import cache_folder
 from h2q.errors import require
-from h2q.io import write_npy
+from h2q.files import write_npy
+from h2q.files.storage import atomic_path
 from h2q.progress import progress_bar
 from h2q.similarity.backbones import Backbone, load_backbone
-from h2q.storage import atomic_path
 
 if TYPE_CHECKING:
     import torch

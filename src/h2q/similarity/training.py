@@ -19,11 +19,11 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from torch import Tensor, nn
 
 from h2q.errors import FileFormatError, require
+from h2q.files.storage import read_json, write_json
 from h2q.progress import progress_bar
 from h2q.similarity.distributed import gather, process_rank
 from h2q.similarity.heads import HashHead, HashNetwork
 from h2q.similarity.presets import TrainingSettings
-from h2q.storage import read_json, write_json
 
 __all__ = ["Hardware", "LossDivergedError", "TrainingRun", "fit_network"]
 

@@ -86,7 +86,7 @@ class Validation:
     database_labels : ndarray, optional
         Its labels.
     score : callable
-        A `Score`; `h2q.retrieval.embeddings_mean_average_precision` fits with a wrapper that picks ``.value``.
+        A `Score`; `h2q.evaluation.embeddings_mean_average_precision` fits with a wrapper that picks ``.value``.
     """
 
     inputs: Any

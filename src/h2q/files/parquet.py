@@ -1,0 +1,118 @@
+"""Columns of numbers and of lists of numbers in Parquet files, a batch at a time."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from h2q.errors import FileFormatError
+from h2q.files.stored import StoredArray, choose
+
+__all__ = ["ParquetColumn", "open_parquet"]
+
+_COLUMNS = {1: "column of numbers", 2: "column of lists of numbers"}
+
+
+class ParquetColumn(StoredArray):
+    """A column of numbers, or of lists of numbers that are all of one length."""
+
+    def __init__(self, source: str, path: Path, name: str | None, ndim: int) -> None:
+        self._file = open_parquet(path)
+        fields = {field.name: field for field in self._file.schema_arrow}
+        fitting = [key for key, field in fields.items() if _column_ndim(field.type) == ndim]
+        self._name = choose(path, name, fitting, list(fields), _COLUMNS[ndim])
+        kind = fields[self._name].type
+        if ndim == 1:
+            super().__init__(source, (self._file.metadata.num_rows,), np.dtype(kind.to_pandas_dtype()))
+            return
+        dtype = np.dtype(kind.value_type.to_pandas_dtype())
+        super().__init__(source, (self._file.metadata.num_rows, 0), dtype)
+        width = next((self._as_rows(batch, 0, None).shape[1] for batch in self._batches(1)), 0)
+        self.shape = (self.shape[0], width)
+
+    def _batches(self, n: int) -> Iterator[Any]:
+        import pyarrow as pa
+
+        try:
+            for batch in self._file.iter_batches(batch_size=n, columns=[self._name]):
+                yield batch.column(0)
+        except (pa.ArrowException, OSError) as error:
+            raise FileFormatError(f"{self.source} is damaged: {error}") from error
+
+    def _as_rows(self, column: Any, first_row: int, width: int | None) -> NDArray[Any]:
+        import pyarrow.compute as pc
+
+        def first_where(wrong: Any) -> int:
+            return first_row + int(np.flatnonzero(wrong.to_numpy(zero_copy_only=False))[0])
+
+        if column.null_count:
+            row = first_where(column.is_null())
+            raise ValueError(f"{self.source} has no value in row {row}; fill or remove such rows")
+        if len(self.shape) == 1:
+            return np.asarray(column.to_numpy(zero_copy_only=False))
+        lengths = pc.list_value_length(column)
+        width = lengths[0].as_py() if width is None else width
+        wrong = pc.not_equal(lengths, width)
+        if pc.any(wrong).as_py():
+            row = first_where(wrong)
+            raise ValueError(
+                f"{self.source} has {lengths[row - first_row].as_py()} numbers in row {row}, and {width} in the first; "
+                "embeddings of one model all have one length"
+            )
+        values = column.flatten().to_numpy(zero_copy_only=False)
+        return np.asarray(values).reshape(len(column), width)
+
+    def read(self) -> NDArray[Any]:
+        """Return the whole column."""
+        result = np.empty(self.shape, self.dtype)
+        start = 0
+        for part in self.chunks():
+            result[start : start + len(part)] = part
+            start += len(part)
+        return result
+
+    def for_fit(self) -> Any:
+        """Return batches."""
+        return self.embeddings()
+
+    def take(self, rows: NDArray[np.int64]) -> NDArray[Any]:
+        """Return some rows; `rows` must be rising."""
+        result = np.empty((len(rows), *self.shape[1:]), self.dtype)
+        start = 0
+        for part in self.chunks():
+            first, last = np.searchsorted(rows, (start, start + len(part)))
+            result[first:last] = part[rows[first:last] - start]
+            start += len(part)
+        return result
+
+    def _slices(self, n: int) -> Iterator[NDArray[Any]]:
+        start = 0
+        for column in self._batches(n):
+            yield self._as_rows(column, start, self.shape[1] if len(self.shape) == 2 else None)
+            start += len(column)
+
+
+def open_parquet(path: Path) -> Any:
+    """Open a Parquet file, or say that it is none."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.ParquetFile(path, memory_map=True)
+    except (pa.ArrowException, OSError) as error:
+        raise FileFormatError(f"{path} is truncated or no Parquet file: {error}") from error
+
+
+def _column_ndim(kind: Any) -> int:
+    """Return 1 for a column of numbers, 2 for one of lists of numbers, otherwise 0."""
+    import pyarrow.types as types
+
+    def is_number(kind: Any) -> bool:
+        return bool(types.is_floating(kind) or types.is_integer(kind))
+
+    if is_number(kind):
+        return 1
+    is_list = types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
+    return 2 if is_list and is_number(kind.value_type) else 0

@@ -1,0 +1,5 @@
+from .scans import NearestScan as NearestScan
+from .scans import RadiusScan as RadiusScan
+from .scans import distances as distances
+from .scans import nearest as nearest
+from .scans import within as within

@@ -1,0 +1,249 @@
+"""The index in memory: what is added is found, what is removed is not, and bad input changes nothing."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.datasets import load_digits
+
+from h2q.index import BinaryIndex, open_index
+from h2q.quantization import HouseholderQuantizer
+
+DIGITS = load_digits().data.astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def quantizer() -> HouseholderQuantizer:
+    return HouseholderQuantizer(24, random_state=0).fit(DIGITS)
+
+
+@pytest.fixture
+def index(quantizer: HouseholderQuantizer) -> BinaryIndex:
+    index = BinaryIndex(quantizer=quantizer, keep_embeddings=True)
+    index.add(DIGITS)
+    return index
+
+
+def unpack(codes: np.ndarray) -> np.ndarray:
+    return np.unpackbits(codes, axis=1).astype(int)
+
+
+def brute_force(queries: np.ndarray, items: dict[int, np.ndarray], k: int) -> tuple[np.ndarray, np.ndarray]:
+    ids = np.array(sorted(items))
+    found = (unpack(queries)[:, None] != unpack(np.stack([items[i] for i in ids]))[None]).sum(axis=2)
+    order = np.argsort(found, axis=1, kind="stable")[:, :k]
+    return ids[order], np.take_along_axis(found, order, 1)
+
+
+operations = st.lists(
+    st.one_of(
+        st.tuples(st.just("add"), st.integers(0, 30)),
+        st.tuples(st.just("add own"), st.integers(1, 30)),
+        st.tuples(st.just("remove"), st.integers(1, 20)),
+        st.tuples(st.just("save"), st.just(0)),
+        st.tuples(st.just("open"), st.just(0)),
+        st.tuples(st.just("compact"), st.just(0)),
+    ),
+    min_size=1,
+    max_size=12,
+)
+
+
+@given(st.integers(0, 2**32), st.integers(1, 20), operations)
+@settings(max_examples=40)
+def test_any_history_equals_brute_force(tmp_path_factory, seed: int, n_bits: int, history: list) -> None:
+    generator = np.random.default_rng(seed)
+    folder = tmp_path_factory.mktemp("index") / "index"
+    index, items = BinaryIndex(n_bits), {}
+    for operation, count in history:
+        if operation.startswith("add"):
+            codes = np.packbits(generator.random((count, n_bits)) < 0.3, axis=1)
+            own = np.setdiff1d(generator.permutation(500)[:count], list(items))
+            generator.shuffle(own)
+            codes, ids = (codes, None) if operation == "add" else (codes[: len(own)], own)
+            items |= dict(zip(index.add(codes, ids).tolist(), codes, strict=True))
+        elif operation == "remove" and items:
+            gone = generator.choice(sorted(items), min(count, len(items)), replace=False)
+            index.remove(gone)
+            for item in gone.tolist():
+                del items[item]
+        elif operation == "save":
+            index.save(folder)
+        elif operation == "open":
+            index.save(folder)
+            index = BinaryIndex.open(folder)
+        elif operation == "compact":
+            index.compact()
+    assert len(index) == len(items)
+    np.testing.assert_array_equal(index.ids, sorted(items))
+    if items:
+        queries = np.packbits(generator.random((5, n_bits)) < 0.3, axis=1)
+        k = int(generator.integers(1, len(items) + 1))
+        ids, distances = brute_force(queries, items, k)
+        found = index.search(queries, k)
+        np.testing.assert_array_equal(found.ids, ids)
+        np.testing.assert_array_equal(found.distances, distances)
+        all_ids, all_distances = brute_force(queries, items, len(items))
+        within = index.search_radius(queries, n_bits // 3)
+        for q in range(5):
+            np.testing.assert_array_equal(within[q].ids, all_ids[q][all_distances[q] <= n_bits // 3])
+        some = generator.permutation(sorted(items))[:7]
+        np.testing.assert_array_equal(index.codes(some), [items[i] for i in some.tolist()])
+
+
+def test_embeddings_and_their_codes_find_the_same(index: BinaryIndex, quantizer: HouseholderQuantizer) -> None:
+    by_embedding, by_code = index.search(DIGITS[:9], 7), index.search(quantizer.encode(DIGITS[:9]), 7)
+    np.testing.assert_array_equal(by_embedding.ids, by_code.ids)
+    np.testing.assert_array_equal(
+        index.search_radius(DIGITS[:9], 3).ids, index.search_radius(quantizer.encode(DIGITS[:9]), 3).ids
+    )
+
+
+def test_asymmetric_distance_is_the_weight_of_the_bits_that_differ(
+    index: BinaryIndex, quantizer: HouseholderQuantizer
+) -> None:
+    index.remove(np.arange(0, 1797, 5))
+    found = index.search(DIGITS[:40], 30, scoring="asymmetric")
+    rotated = quantizer.transform(DIGITS).astype(np.float64)
+    alive = np.setdiff1d(np.arange(1797), np.arange(0, 1797, 5))
+    differs = (rotated[:40, None] > 0) != (rotated[None, alive] > 0)
+    expected = (np.abs(rotated[:40])[:, None] * differs).sum(axis=2)
+    np.testing.assert_allclose(found.distances, np.sort(expected, axis=1)[:, :30], rtol=1e-5, atol=1e-4)
+    columns = np.searchsorted(alive, found.ids)
+    np.testing.assert_allclose(found.distances, np.take_along_axis(expected, columns, 1), rtol=1e-5, atol=1e-4)
+
+
+def test_asymmetric_ranking_is_nearer_the_truth(index: BinaryIndex) -> None:
+    truth = np.argsort(-(DIGITS[:100] @ DIGITS.T) / np.linalg.norm(DIGITS, axis=1), axis=1)[:, :10]
+
+    def recall(scoring: str) -> float:
+        found = index.search(DIGITS[:100], 10, scoring=scoring).ids
+        return np.mean([len(np.intersect1d(a, b)) / 10 for a, b in zip(truth, found, strict=True)])
+
+    assert recall("asymmetric") > recall("hamming")
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_reranking_all_items_is_the_exact_float_search(quantizer: HouseholderQuantizer, metric: str) -> None:
+    index = BinaryIndex(quantizer=quantizer, keep_embeddings=True, metric=metric)
+    index.add(DIGITS[:1000])
+    index.add(DIGITS[1000:])
+    found = index.search(DIGITS[:50], 10, rerank=len(index))
+    x = DIGITS.astype(np.float64)
+    if metric == "cosine":
+        x /= np.linalg.norm(x, axis=1, keepdims=True)
+        expected = 1 - x[:50] @ x.T
+    else:
+        expected = np.linalg.norm(x[:50, None] - x[None], axis=2)
+    np.testing.assert_allclose(found.distances, np.sort(expected, axis=1)[:, :10], atol=1e-5)
+    assert found.distances.dtype == np.float32
+
+
+@pytest.mark.parametrize("options", [{}, {"scoring": "asymmetric"}, {"rerank": 40}])
+def test_queries_searched_a_few_at_a_time_find_the_same(index: BinaryIndex, options, monkeypatch) -> None:
+    whole = index.search(DIGITS[:50], 5, **options)
+    monkeypatch.setattr("h2q.index.exact._STEP_BYTES", 60_000)
+    in_steps = index.search(DIGITS[:50], 5, **options)
+    np.testing.assert_array_equal(in_steps.ids, whole.ids)
+    np.testing.assert_array_equal(in_steps.distances, whole.distances)
+    assert in_steps.distances.dtype == whole.distances.dtype
+
+
+def test_removed_items_come_back_under_their_id() -> None:
+    index = BinaryIndex(8)
+    index.add(np.array([[1], [2]], np.uint8), ids=[7, 9])
+    index.remove([7])
+    assert 7 not in index
+    assert 9 in index
+    index.add(np.array([[255]], np.uint8), ids=[7])
+    assert index.search(np.array([[255]], np.uint8), 1).ids.tolist() == [[7]]
+    assert index.add(np.array([[0]], np.uint8)).tolist() == [10]
+    assert repr(index) == "BinaryIndex(8, 3 items)"
+
+
+def test_no_queries_find_nothing(index: BinaryIndex) -> None:
+    assert index.search(np.zeros((0, 3), np.uint8), 4).ids.shape == (0, 4)
+    assert len(index.search_radius(np.zeros((0, 3), np.uint8), 4)) == 0
+
+
+CODES = np.array([[1, 2, 3]], np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("action", "error", "message"),
+    [
+        (lambda i: i.add(CODES), TypeError, "keeps embeddings"),
+        (lambda i: i.add(DIGITS[:2], ids=[5000, 5000]), ValueError, r"more than once \(first: 5000\)"),
+        (lambda i: i.add(DIGITS[:2], ids=[5000, 3]), ValueError, r"that the index has \(first: 3\)"),
+        (lambda i: i.add(DIGITS[:2], ids=[5000, -1]), ValueError, "not be negative"),
+        (lambda i: i.add(DIGITS[:2], ids=[5000]), ValueError, "with 2 entries"),
+        (lambda i: i.add(DIGITS[:2], ids=[0.5, 1.5]), TypeError, "whole numbers"),
+        (lambda i: i.add(DIGITS[:2, :5]), ValueError, "items has 5 features, but 64"),
+        (lambda i: i.add(np.full((1, 64), np.nan)), ValueError, "items contains NaN"),
+        (lambda i: i.add(np.zeros((2, 4), np.uint8)), ValueError, r"items must have shape \(n, 3\)"),
+        (lambda i: i.remove([3, 99_999]), ValueError, r"1 of 2 ids are not in the index \(first: 99999\); nothing"),
+        (lambda i: i.remove([3, 3]), ValueError, "more than once"),
+        (lambda i: i.codes([99_999]), ValueError, "not in the index"),
+        (lambda i: i.search(CODES, 0), ValueError, "k must be at least 1"),
+        (lambda i: i.search(CODES, 1798), ValueError, "number of items, 1797; got 1798"),
+        (lambda i: i.search(CODES, 2.0), TypeError, "k must be a whole number"),
+        (lambda i: i.search(CODES, 1, scoring="cosine"), ValueError, "scoring must be 'hamming' or 'asymmetric'"),
+        (lambda i: i.search(CODES, 1, scoring="asymmetric"), TypeError, "asymmetric scoring needs queries as emb"),
+        (lambda i: i.search(CODES, 1, rerank=5), TypeError, "re-ranking needs queries as embeddings"),
+        (lambda i: i.search(DIGITS[:1], 5, rerank=4), ValueError, "rerank must be at least 5"),
+        (lambda i: i.search(DIGITS[0], 5), ValueError, "queries must be 2-D"),
+        (lambda i: i.search_radius(CODES, -1), ValueError, "r must be at least 0"),
+        (lambda i: i.search(np.zeros((1, 64)), 1), ValueError, "all-zero row"),
+    ],
+)
+def test_bad_input_is_named_and_changes_nothing(index: BinaryIndex, action, error, message: str) -> None:
+    before = index.search(DIGITS[:5], 1797)
+    with pytest.raises(error, match=message):
+        action(index)
+    assert len(index) == 1797
+    np.testing.assert_array_equal(index.search(DIGITS[:5], 1797).ids, before.ids)
+
+
+def test_what_an_index_lacks_is_named(quantizer: HouseholderQuantizer) -> None:
+    index = BinaryIndex(24)
+    with pytest.raises(ValueError, match="index is empty"):
+        index.search(CODES, 1)
+    assert len(index.search_radius(CODES, 5)[0].ids) == 0
+    index.add(CODES)
+    with pytest.raises(TypeError, match="no quantizer; got float32 array"):
+        index.search(DIGITS[:1], 1)
+    with_codes = BinaryIndex(quantizer=quantizer)
+    with_codes.add(DIGITS)
+    with pytest.raises(ValueError, match="keep_embeddings=True"):
+        with_codes.search(DIGITS[:1], 1, rerank=5)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({}, ValueError, "n_bits is missing"),
+        ({"n_bits": 0}, ValueError, "n_bits must be from 1 to 65536"),
+        ({"n_bits": 8, "metric": "dot"}, ValueError, "metric must be 'cosine' or 'euclidean'"),
+        ({"n_bits": 8, "keep_embeddings": 1}, TypeError, "keep_embeddings must be True or False"),
+        ({"n_bits": 8, "keep_embeddings": True}, ValueError, "keep_embeddings needs a quantizer"),
+        ({"quantizer": HouseholderQuantizer(8)}, ValueError, "quantizer must be fitted"),
+    ],
+)
+def test_bad_options_are_named(options, error, message: str) -> None:
+    with pytest.raises(error, match=message):
+        BinaryIndex(**options)
+
+
+def test_bits_must_be_the_quantizers(quantizer: HouseholderQuantizer) -> None:
+    with pytest.raises(ValueError, match="n_bits is 8, but the quantizer makes codes of 24"):
+        BinaryIndex(8, quantizer=quantizer)
+
+
+def test_an_address_names_a_folder_or_an_engine(tmp_path, index: BinaryIndex) -> None:
+    index.save(tmp_path / "index")
+    assert len(open_index(tmp_path / "index")) == 1797
+    assert len(open_index(f"file:{tmp_path / 'index'}")) == 1797
+    with pytest.raises(ValueError, match="no index engine is called 'carrier-pigeon'"):
+        open_index("carrier-pigeon:home")
+    with pytest.raises(FileNotFoundError, match="no index at"):
+        open_index(tmp_path / "nowhere")
