@@ -5,7 +5,7 @@
 
 The peer is a loop over queries in NumPy: a row of distances, argsort, cumulative sums; once from packed codes with a
 table of bit counts, and once as those repositories have it, from codes of -1 and 1 by a matrix product. Both sides
-compute five numbers: mAP@5000, mAP, and mAP within Hamming radius 0, 1, 2. Codes are drawn around ten centres, one a
+compute five numbers: mAP@5000, mAP, and mAP within Hamming radius 0, 1, 2. Codes are drawn around ten centers, one a
 class, so that there are as many ties as in real ones; the peer breaks ties by row and runs on a sample of the queries.
 """
 
@@ -28,13 +28,13 @@ POPCOUNTS = np.array([bin(byte).count("1") for byte in range(256)], np.uint8)
 
 
 def clustered(n: int, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    centres = np.random.default_rng(7).random((10, N_BITS)) < 0.5
+    centers = np.random.default_rng(7).random((10, N_BITS)) < 0.5
     labels = generator.integers(0, 10, n)
     codes = np.empty((n, N_BITS // 8), np.uint8)
     for start in range(0, n, 100_000):
         part = labels[start : start + 100_000]
         flips = generator.random((len(part), N_BITS), dtype=np.float32) < 0.25
-        codes[start : start + 100_000] = np.packbits(centres[part] ^ flips, axis=1)
+        codes[start : start + 100_000] = np.packbits(centers[part] ^ flips, axis=1)
     return codes, labels
 
 
@@ -67,7 +67,7 @@ def signs(codes: np.ndarray) -> np.ndarray:
 
 
 def ours(ties: str, *arguments: Any, **options: Any) -> np.ndarray:
-    found = evaluate_codes(*arguments, n_bits=N_BITS, k=[K, None], radius=list(RADII), ties=ties, **options)
+    found = evaluate_codes(*arguments, n_bits=N_BITS, ks=[K, None], radii=list(RADII), ties=ties, **options)
     cuts = [*found.at_k.values(), *found.within_radius.values()]
     return np.array([cut.mean_average_precision.value for cut in cuts])
 
@@ -90,7 +90,7 @@ def main() -> None:
     n_queries, n = 1_000, 53_000
     (queries, query_labels), (database, labels) = clustered(n_queries, generator), clustered(n, generator)
     arguments = (queries, database, query_labels, labels)
-    ours("expected", *arguments), ours("index", *arguments)  # compile
+    ours("expected", *arguments), ours("row", *arguments)  # compile
     few = slice(0, options.sample)
     sample = (queries[few], database, query_labels[few], labels)
     sign_sample = (signs(queries[few]), signs(database), query_labels[few], labels)
@@ -100,10 +100,10 @@ def main() -> None:
     packed_seconds, packed = seconds(lambda: peer_packed(*sample))
     sign_seconds, by_signs = seconds(lambda: peer_signs(*sign_sample))
     np.testing.assert_allclose(by_signs, packed, atol=1e-12)
-    np.testing.assert_allclose(ours("index", *sample), packed, atol=1e-9)
+    np.testing.assert_allclose(ours("row", *sample), packed, atol=1e-9)
     print(f"| loop over packed codes | {packed_seconds * share:.1f} | | |")
     print(f"| loop over signs | {sign_seconds * share:.1f} | | |")
-    for ties in ("expected", "optimistic", "index"):
+    for ties in ("expected", "optimistic", "row"):
         taken, _ = seconds(lambda ties=ties: ours(ties, *arguments), rounds=5)
         ratios = (one * share / taken for one in (packed_seconds, sign_seconds))
         print(f'| h2q, ties "{ties}" | {taken:.3f} | {" | ".join(f"{ratio:.0f}" for ratio in ratios)} |')
@@ -111,11 +111,11 @@ def main() -> None:
                   signs(database) + generator.standard_normal((n, N_BITS), dtype=np.float32))  # fmt: skip
     taken, _ = seconds(
         lambda: mean_average_precision(
-            *arguments, n_bits=N_BITS, k=K, ties="float", query_embeddings=embeddings[0],
+            *arguments, n_bits=N_BITS, k=K, ties="embeddings", query_embeddings=embeddings[0],
             database_embeddings=embeddings[1],
         )
     )  # fmt: skip
-    print(f'| h2q, ties "float", mAP@{K} alone | {taken:.3f} | | |')
+    print(f'| h2q, ties "embeddings", mAP@{K} alone | {taken:.3f} | | |')
     print("\nScale: 1,000 queries, the same five numbers\n\n| items | seconds | nanoseconds a pair |\n|---|---|---|")
     for size in (10_000, 100_000, 1_000_000):
         database, labels = clustered(size, generator)

@@ -68,15 +68,15 @@ def small_row(name: str, X: np.ndarray) -> None:
     sign, random = (
         kind.fit(X).quantization_error(X) for kind in (SignQuantizer(), RandomRotationQuantizer(random_state=0))
     )
-    itq50 = ITQQuantizer(max_iter=50, tolerance=0, random_state=0)
-    # Side by side, each three times, so that both meet the same neighbours on the machine.
+    itq50 = ITQQuantizer(max_iter=50, tol=0, random_state=0)
+    # Side by side, each three times, so that both meet the same neighbors on the machine.
     itq_times, h2q_times, errors = [], [], []
     for seed in SEEDS:
         itq_times.append(timed(lambda: itq50.fit(X))[1])
         fitted, seconds = timed(lambda seed=seed: HouseholderQuantizer(random_state=seed).fit(X))
         h2q_times.append(seconds)
         errors.append(fitted.quantization_error(X))
-    best, twenty = timed(lambda: ITQQuantizer(n_restarts=20, random_state=0).fit(X))
+    best, twenty = timed(lambda: ITQQuantizer(n_init=20, random_state=0).fit(X))
     with threadpool_limits(1):
         constant, constant_time = timed(lambda: HouseholderQuantizer(schedule="constant", random_state=0).fit(X))
     best_error, itq_time, h2q_time = (
@@ -124,9 +124,9 @@ def large(X: np.ndarray, max_iter: int) -> None:
     print(f"| sign | {SignQuantizer().fit(X).quantization_error(X):.4f} | | | |", flush=True)
     quantizers = {
         "H²Q": HouseholderQuantizer(random_state=0),
-        "ITQ, 50 iterations": ITQQuantizer(max_iter=50, tolerance=0, random_state=0),
+        "ITQ, 50 iterations": ITQQuantizer(max_iter=50, tol=0, random_state=0),
         f"ITQ, until an iteration gains under 1e-6 or {max_iter}": ITQQuantizer(
-            max_iter=max_iter, tolerance=1e-6, random_state=0
+            max_iter=max_iter, tol=1e-6, random_state=0
         ),
     }
     for name, quantizer in quantizers.items():

@@ -125,7 +125,7 @@ def head_embeddings(loss: str, n_bits: int) -> Embeddings:
             "proxy": lambda: losses.NormalizedSoftmaxLoss(10, n_bits),
             "triplet": lambda: losses.TripletMarginLoss(margin=0.2),
         }
-        head = train_head(features[train], dataset.labels[train], loss=modules[loss](), n_bits=n_bits, seed=0)
+        head = train_head(features[train], dataset.labels[train], loss=modules[loss](), n_bits=n_bits, random_state=0)
         others = np.random.default_rng(0).choice(dataset.folds["database"], 5_000, replace=False)
         return head.embed(features[np.sort(others)])
 

@@ -33,16 +33,16 @@ def evaluate(
     quantizers = {
         "sign": SignQuantizer(center=False),
         "h2q": HouseholderQuantizer(center=False, random_state=0),
-        "h2q centred": HouseholderQuantizer(random_state=0),
+        "h2q centered": HouseholderQuantizer(random_state=0),
         "itq": ITQQuantizer(center=False, random_state=0),
     }
     for name, quantizer in quantizers.items():
         quantizer.fit(embeddings["train"])
-        for ties in ("float", "expected"):
+        for ties in ("embeddings", "expected"):
             found = mean_average_precision(
                 quantizer.encode(queries), quantizer.encode(database), *relevance, n_bits=n_bits, k=5000, ties=ties,
-                query_embeddings=queries if ties == "float" else None,
-                database_embeddings=database if ties == "float" else None,
+                query_embeddings=queries if ties == "embeddings" else None,
+                database_embeddings=database if ties == "embeddings" else None,
             )  # fmt: skip
             result[f"{name} {ties}"] = found.value
     return result
@@ -61,7 +61,7 @@ def main() -> None:
     features = extract_features(dataset)
     parts = {fold: np.asarray(features[positions]) for fold, positions in dataset.folds.items()}
     labels = {fold: dataset.labels[positions] for fold, positions in dataset.folds.items()}
-    columns = ("real", "sign float", "h2q float", "h2q centred float", "itq float", "sign expected", "h2q expected")
+    columns = ("real", "sign float", "h2q float", "h2q centered float", "itq float", "sign expected", "h2q expected")
     print("| loss | bits | seed | seconds | validation | " + " | ".join(columns) + " |")
     print("|---" * (5 + len(columns)) + "|")
     rows = []
@@ -71,7 +71,7 @@ def main() -> None:
                 settings = dataclasses.replace(settings_for(loss), **changes)
                 began = time.perf_counter()
                 trained = train_head(
-                    parts["train"], labels["train"], loss=loss, n_bits=n_bits, settings=settings, seed=seed,
+                    parts["train"], labels["train"], loss=loss, n_bits=n_bits, settings=settings, random_state=seed,
                     validation=(parts["validation"], labels["validation"]),
                 )  # fmt: skip
                 seconds = time.perf_counter() - began

@@ -2,7 +2,7 @@
 
     python examples/own_objective.py
 
-This one is log cosh(|z| - 1), the quantization penalty of DHN, here as what a rotation is learnt for.
+This one is log cosh(|z| - 1), the quantization penalty of DHN, here as what a rotation is learned for.
 """
 
 import numpy as np
@@ -18,13 +18,13 @@ def log_cosh(Z: np.ndarray) -> tuple[float, np.ndarray]:
 
 
 def main(n_bits: int = 32) -> dict[str, float]:
-    """Return the value of the objective after a random rotation and after the one that was learnt for it."""
+    """Return the value of the objective after a random rotation and after the one that was learned for it."""
     pixels = load_digits().data.astype(np.float32)
     embeddings = pixels[:, pixels.std(axis=0) > 0]
     values = {}
     for name, quantizer in (
         ("random rotation", h2q.RandomRotationQuantizer(n_bits, random_state=0)),
-        ("learnt", h2q.HouseholderQuantizer(n_bits, objective=log_cosh, random_state=0)),
+        ("learned", h2q.HouseholderQuantizer(n_bits, objective=log_cosh, random_state=0)),
     ):
         rotated = quantizer.fit_transform(embeddings)
         rotated *= np.sqrt(n_bits) / np.linalg.norm(rotated, axis=1, keepdims=True)

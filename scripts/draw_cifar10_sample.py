@@ -26,7 +26,11 @@ def main(folder: Path, target: Path) -> None:
         sys.exit(f"{folder} holds neither train.parquet and test.parquet nor the hub's train-*-of-*.parquet")
     images, labels = load_parquet(files)
     drawn = split_per_class(
-        labels, images.digests(), {"train": PER_CLASS, "query": 0, "validation": 0}, seed=SEED, class_names=CLASSES
+        labels,
+        images.digests(),
+        {"train": PER_CLASS, "query": 0, "validation": 0},
+        random_state=SEED,
+        class_names=CLASSES,
     )["train"]
     rows = pa.concat_tables([pq.read_table(file, columns=["img", "label"]) for file in files]).take(pa.array(drawn))
     with atomic_path(target) as temporary:

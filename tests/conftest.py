@@ -4,7 +4,7 @@ import os
 
 from hypothesis import HealthCheck, settings
 
-# Shared machines stall now and then: a deadline would fail for the neighbours' sake.
+# Shared machines stall now and then: a deadline would fail for the neighbors' sake.
 settings.register_profile("h2q", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("h2q")
 

@@ -45,4 +45,4 @@ def test_the_growing_index_forgets(tmp_path: Path) -> None:
 
 def test_the_objective_does_what_it_is_for() -> None:
     values = load("own_objective").main()
-    assert values["learnt"] < 0.7 * values["random rotation"]
+    assert values["learned"] < 0.7 * values["random rotation"]

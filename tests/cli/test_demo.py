@@ -47,7 +47,7 @@ def test_without_images_it_says_so_and_uses_digits(run: Any, no_images: Path) ->
 
 
 def test_json_is_deterministic_and_true(document: Any, no_images: Path) -> None:
-    first, second = (document("demo", "--out", folder) for folder in "ab")
+    first, second = (document("demo", "--output", folder) for folder in "ab")
     assert without_seconds(first) == without_seconds(second)
     assert Path("a/neighbors.png").read_bytes() == Path("b/neighbors.png").read_bytes()
     assert without_seconds(json.loads(Path("a/results.json").read_text())) == without_seconds(first)
@@ -57,7 +57,7 @@ def test_json_is_deterministic_and_true(document: Any, no_images: Path) -> None:
     for bits in lengths:
         assert scores["H²Q", bits]["quantization_error"] < scores["sign", bits]["quantization_error"]
         assert scores["H²Q", bits]["recall"] > scores["sign", bits]["recall"]
-        assert scores["H²Q", bits]["map_float"] > scores["sign", bits]["map_float"] + 0.02
+        assert scores["H²Q", bits]["map_embeddings"] > scores["sign", bits]["map_embeddings"] + 0.02
     assert scores["real-valued", None]["recall"] == 1
 
 
@@ -81,7 +81,7 @@ def test_queries_are_never_fitted_on(no_images: Path) -> None:
     ("exit_code", "arguments", "message"),
     [
         (1, ["--full"], "--full needs CIFAR-10, and there is none here: put its train.parquet"),
-        (2, ["--out", "file.txt"], "--out: file.txt is a file; expected a folder"),
+        (2, ["--output", "file.txt"], "--output: file.txt is a file; expected a folder"),
         (2, ["--seed", "-1"], "Invalid value for '--seed'"),
     ],
 )
@@ -127,7 +127,7 @@ def test_all_of_cifar10_gives_the_images_of_the_sample(no_images: Path, monkeypa
 
 
 def _tiny_features(dataset: Any, backbone: str, *, positions: Any) -> Any:
-    """The mean colours of the quarters of each image: what a network would take minutes for is not what is tested."""
+    """The mean colors of the quarters of each image: what a network would take minutes for is not what is tested."""
     rows = range(len(dataset.images)) if positions is None else positions
     pixels = np.stack([np.asarray(dataset.images[int(row)].resize((2, 2))) for row in rows])
     return pixels.reshape(len(pixels), -1).astype(np.float32)
@@ -136,8 +136,8 @@ def _tiny_features(dataset: Any, backbone: str, *, positions: Any) -> Any:
 def test_the_picture_marks_what_is_wrong(tmp_path: Path) -> None:
     from PIL import Image
 
-    grey = Image.new("RGB", (32, 32), "#808080")
-    rows = [PictureRow(grey, 0, [grey, grey], [0, 1]), PictureRow(grey, 1, [grey, grey], [1, 1])]
+    gray = Image.new("RGB", (32, 32), "#808080")
+    rows = [PictureRow(gray, 0, [gray, gray], [0, 1]), PictureRow(gray, 1, [gray, gray], [1, 1])]
     draw_neighbors(tmp_path / "x.png", rows, ["cat", "dog"], "title")
     pixels = np.asarray(Image.open(tmp_path / "x.png").convert("RGB")).astype(int)
     red = (pixels == (0xD6, 0x33, 0x6C)).all(axis=2)
@@ -157,7 +157,7 @@ def test_on_real_images_with_both_stages(document: Any, no_images: Path, monkeyp
     labels = table["label"].to_numpy()
     few = np.sort(np.concatenate([np.flatnonzero(labels == label)[:60] for label in range(10)]))
     pq.write_table(table.take(few), SAMPLE.name)
-    found = document("demo", "--out", "results")
+    found = document("demo", "--output", "results")
     assert "600 images of CIFAR-10" in found["data"]
     frozen, learned = (
         {(score["quantizer"], score["n_bits"]): score for score in stage["scores"]} for stage in found["stages"]
@@ -165,10 +165,10 @@ def test_on_real_images_with_both_stages(document: Any, no_images: Path, monkeyp
     for bits in (16, 32, 64, 128):
         assert frozen["H²Q", bits]["map_expected"] > frozen["sign", bits]["map_expected"] + 0.03
         assert frozen["H²Q", bits]["recall"] > frozen["sign", bits]["recall"]
-    assert learned["real-valued", None]["map_float"] > frozen["real-valued", None]["map_float"] + 0.1
-    assert learned["H²Q", 16]["map_float"] > learned["sign", 16]["map_float"]
+    assert learned["real-valued", None]["map_embeddings"] > frozen["real-valued", None]["map_embeddings"] + 0.1
+    assert learned["H²Q", 16]["map_embeddings"] > learned["sign", 16]["map_embeddings"]
     for label in ("sign, L2 penalty", "sign, HSWD", "random rotation", "ITQ", "H²Q l1", "H²Q min_entry"):
-        assert 0.1 < learned[label, 16]["map_float"] < 1
+        assert 0.1 < learned[label, 16]["map_embeddings"] < 1
 
 
 def test_without_lightning_stage_one_is_left_out_and_says_so(
@@ -180,7 +180,7 @@ def test_without_lightning_stage_one_is_left_out_and_says_so(
     table = pq.read_table(SAMPLE)
     pq.write_table(table.take(np.arange(0, 6000, 10)), SAMPLE.name)
     monkeypatch.setattr("h2q.demo.run.LENGTHS", (8,))
-    result = run("demo", "--out", "results")
+    result = run("demo", "--output", "results")
     assert result.exit_code == 0, result.stderr
     assert note in " ".join(result.stdout.split())
-    assert "learnt from" not in result.stdout
+    assert "learned from" not in result.stdout

@@ -67,7 +67,7 @@ def test_sub_folders_are_classes_and_folds_go_with_the_embeddings(photos, tmp_pa
         shutil.copytree(photos, tmp_path / "classes" / name)
     done = run(tmp_path / "classes", "-o", tmp_path / "x.npz", "--image-size", 32, "--seed", 3)
     assert done.exit_code == 0, done.output
-    stored, dataset = np.load(tmp_path / "x.npz"), load_dataset(tmp_path / "classes", seed=3)
+    stored, dataset = np.load(tmp_path / "x.npz"), load_dataset(tmp_path / "classes", random_state=3)
     assert stored["embeddings"].shape == (24, 1280)
     assert stored["labels"].tolist() == [0] * 12 + [1] * 12
     assert all(np.array_equal(stored[fold], positions) for fold, positions in dataset.folds.items())

@@ -38,7 +38,7 @@ LABEL_OPTIONS = ("--query-labels", "queries.npz:labels", "--database-labels", "i
 EMBEDDINGS = ("--query-embeddings", "queries.npz:embeddings", "--database-embeddings", "items.npz:embeddings")
 
 
-@pytest.mark.parametrize("ties", ["expected", "float", "index"])
+@pytest.mark.parametrize("ties", ["expected", "embeddings", "row"])
 def test_scores_are_those_of_the_library(document, ties: str) -> None:
     options = ("--bits", 12, "-k", "50,all", "--radius", "2", "--ties", ties, "--divisor", "relevant", "--seed", 3)
     found = document("evaluate", *CODES, *LABEL_OPTIONS, *EMBEDDINGS, *options)
@@ -47,8 +47,8 @@ def test_scores_are_those_of_the_library(document, ties: str) -> None:
     labels = queries["labels"], items["labels"]
     embeddings = {"query_embeddings": queries["embeddings"], "database_embeddings": items["embeddings"]}
     expected = evaluate_codes(
-        queries["codes"], items["codes"], *labels, n_bits=12, k=[50, None], radius=[2], ties=ties, divisor="relevant",
-        **(embeddings if ties == "float" else {}),
+        queries["codes"], items["codes"], *labels, n_bits=12, ks=[50, None], radii=[2], ties=ties, divisor="relevant",
+        **(embeddings if ties == "embeddings" else {}),
     )  # fmt: skip
     assert (found["queries"], found["items"], found["bits"], found["ties"]) == (N, len(X) - N, 12, ties)
     cuts = [expected.at_k[50], expected.at_k[None], expected.within_radius[2]]
@@ -100,7 +100,11 @@ def test_queries_that_are_all_skipped_have_no_score(run, document, tmp_path: Pat
     [
         (2, (*CODES, *LABEL_OPTIONS, "-k", "0"), "expected whole numbers from 1 or all, with commas between; got '0'"),
         (2, (*CODES, *LABEL_OPTIONS, "--radius", "x"), "expected whole numbers from 0, with commas between; got 'x'"),
-        (2, (*CODES, *LABEL_OPTIONS, "--ties", "float"), "float needs --query-embeddings and --database-embeddings"),
+        (
+            2,
+            (*CODES, *LABEL_OPTIONS, "--ties", "embeddings"),
+            "embeddings needs --query-embeddings and --database-embeddings",
+        ),
         (2, (*CODES, *LABEL_OPTIONS, *EMBEDDINGS[:2]), "give the embeddings of both, queries and items"),
         (2, (*CODES, *LABEL_OPTIONS, "--ties", "random"), "random"),
         (2, (*CODES, *LABEL_OPTIONS[:2]), "--database-labels"),

@@ -52,7 +52,7 @@ def test_the_same_seed_gives_the_same_bytes(document: Any, x_file: Path) -> None
 
 def test_fit_tells_people(run: Any, x_file: Path) -> None:
     result = run("fit", x_file, "-o", x_file.with_name("q.safetensors"), "--bits", 32)
-    assert "H²Q: 61 dimensions to 32 bits, learnt from 1,797 rows" in result.stdout
+    assert "H²Q: 61 dimensions to 32 bits, learned from 1,797 rows" in result.stdout
     assert "quantization error 0." in result.stdout
     assert "q.safetensors" in result.stdout
 
@@ -130,8 +130,8 @@ def test_a_row_of_zeros_without_a_mean(run: Any, fails: Any, x_file: Path) -> No
         ),
         (
             2,
-            ["x.npy", "-o", "q.safetensors", "--method", "sign", "--restarts", "3"],
-            "--restarts: only --method h2q or itq takes it; the method is sign",
+            ["x.npy", "-o", "q.safetensors", "--method", "sign", "--n-init", "3"],
+            "--n-init: only --method h2q or itq takes it; the method is sign",
         ),
         (2, ["x.npy", "-o", "q.safetensors", "--whitening", "2"], "Invalid value for '--whitening'"),
         (2, ["x.safetensors", "-o", "x.safetensors"], "x.safetensors is also an input; give another name"),

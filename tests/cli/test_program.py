@@ -108,7 +108,7 @@ def test_interrupted(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     np.save(tmp_path / "x.npy", rng.standard_normal((60_000, 256), dtype=np.float32))
     output = tmp_path / "q.safetensors"
-    command = [*PROGRAM, "fit", str(tmp_path / "x.npy"), "-o", str(output), "--method", "itq", "--restarts", "1000"]
+    command = [*PROGRAM, "fit", str(tmp_path / "x.npy"), "-o", str(output), "--method", "itq", "--n-init", "1000"]
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     # Whoever runs the tests in the background has them ignore Ctrl-C, which children inherit.
     with subprocess.Popen(command, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), **pipes) as fit:

@@ -51,7 +51,7 @@ def test_the_split_follows_the_images_not_the_order_of_the_rows(sample_file, tmp
     (tmp_path / "plain_text").mkdir()
     for part, name in ((order[:4_000], "train-00000-of-00001"), (order[4_000:], "test-00000-of-00001")):
         pq.write_table(table.take(pa.array(part)), tmp_path / "plain_text" / f"{name}.parquet")
-    first, second = cifar10.load(sample_file, seed=3), cifar10.load(tmp_path, seed=3)
+    first, second = cifar10.load(sample_file, random_state=3), cifar10.load(tmp_path, random_state=3)
     assert first.fingerprint != second.fingerprint
     of_first, of_second = first.images.digests(), second.images.digests()
     for fold in first.folds:
@@ -62,7 +62,7 @@ def test_the_split_follows_the_images_not_the_order_of_the_rows(sample_file, tmp
 
 
 def test_seeds_change_folds_but_not_the_fingerprint(sample_file):
-    first, second = cifar10.load(sample_file, seed=0), cifar10.load(sample_file, seed=1)
+    first, second = cifar10.load(sample_file, random_state=0), cifar10.load(sample_file, random_state=1)
     assert first.fingerprint == second.fingerprint
     assert not np.array_equal(first.folds["query"], second.folds["query"])
 

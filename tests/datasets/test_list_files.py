@@ -66,13 +66,13 @@ def test_one_list_file_is_split_by_seed(write_photos, tmp_path):
     names = [f"a photo {i}.jpg" for i in range(20)]
     write_photos(tmp_path, names)
     (tmp_path / "all.txt").write_text("".join(line(name, multi_hot(i)) for i, name in enumerate(names)))
-    dataset = load_dataset(tmp_path / "all.txt", seed=1)
+    dataset = load_dataset(tmp_path / "all.txt", random_state=1)
     assert dataset.name == "all"
     assert {fold: len(p) for fold, p in dataset.folds.items()} == {
         "train": 8, "query": 2, "validation": 2, "database": 8,
     }  # fmt: skip
     assert dataset.images.paths == names
-    again = load_dataset("all.txt", tmp_path, seed=1)
+    again = load_dataset("all.txt", tmp_path, random_state=1)
     assert all(np.array_equal(dataset.folds[fold], again.folds[fold]) for fold in dataset.folds)
 
 

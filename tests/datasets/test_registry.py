@@ -8,7 +8,7 @@ from h2q.datasets import DATASETS, load_dataset
 
 def test_the_digits_work_without_any_data(tmp_path, monkeypatch):
     monkeypatch.setenv("H2Q_DATA", str(tmp_path))
-    dataset = load_dataset("digits", seed=5)
+    dataset = load_dataset("digits", random_state=5)
     assert np.asarray(dataset.images[0]).shape == (8, 8, 3)
     assert np.asarray(dataset.images[0]).max() == round(15 * 255 / 16)
     assert np.bincount(dataset.labels[dataset.folds["train"]]).tolist() == [50] * 10
@@ -33,7 +33,7 @@ def test_unknown_names_and_roots_say_what_there_is(tmp_path):
     with pytest.raises(ValueError, match="fold_sizes is for folders and list files of your own"):
         load_dataset("digits", fold_sizes={"train": 1})
     with pytest.raises(TypeError, match="seed must be a whole number"):
-        load_dataset("digits", seed=0.5)
+        load_dataset("digits", random_state=0.5)
     assert DATASETS == ("cifar10", "nus-wide", "coco", "imagenet-100", "digits")
 
 

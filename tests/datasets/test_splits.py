@@ -13,7 +13,7 @@ SIZES = {"train": 5, "query": 2, "validation": 0.1}
 def test_folds_per_class_are_disjoint_whole_and_do_not_depend_on_the_order_of_rows(counts, seed, random):
     labels = np.repeat(np.arange(3), counts)
     keys = [f"{i:03d}" for i in range(len(labels))]
-    folds = split_per_class(labels, keys, SIZES, seed=seed, class_names=NAMES)
+    folds = split_per_class(labels, keys, SIZES, random_state=seed, class_names=NAMES)
     assert sorted(np.concatenate(list(folds.values()))) == list(range(len(labels)))
     for class_id, count in enumerate(counts):
         of_class = {fold: int((labels[positions] == class_id).sum()) for fold, positions in folds.items()}
@@ -23,7 +23,7 @@ def test_folds_per_class_are_disjoint_whole_and_do_not_depend_on_the_order_of_ro
 
     order = list(range(len(labels)))
     random.shuffle(order)
-    shuffled = split_per_class(labels[order], [keys[i] for i in order], SIZES, seed=seed, class_names=NAMES)
+    shuffled = split_per_class(labels[order], [keys[i] for i in order], SIZES, random_state=seed, class_names=NAMES)
     for fold, positions in folds.items():
         assert {keys[i] for i in positions} == {keys[order[i]] for i in shuffled[fold]}
 
@@ -31,7 +31,7 @@ def test_folds_per_class_are_disjoint_whole_and_do_not_depend_on_the_order_of_ro
 def test_another_seed_gives_another_split_and_the_same_seed_the_same():
     keys = [str(i) for i in range(100)]
     sizes = {"train": 20, "query": 10, "validation": 10}
-    first, again, other = (split_at_random(keys, sizes, seed=seed) for seed in (0, 0, 1))
+    first, again, other = (split_at_random(keys, sizes, random_state=seed) for seed in (0, 0, 1))
     assert all(np.array_equal(first[fold], again[fold]) for fold in first)
     assert not np.array_equal(first["train"], other["train"])
     assert {fold: len(positions) for fold, positions in first.items()} == {**sizes, "database": 60}
@@ -44,13 +44,13 @@ def test_too_few_images_name_the_class_and_the_sizes():
             labels,
             [str(i) for i in range(24)],
             {"train": 3, "query": 1, "validation": 1},
-            seed=0,
+            random_state=0,
             class_names=NAMES[:2],
         )
     with pytest.raises(ValueError, match="3 images cannot be split"):
-        split_at_random(list("abc"), {"train": 1, "query": 1, "validation": 1}, seed=0)
+        split_at_random(list("abc"), {"train": 1, "query": 1, "validation": 1}, random_state=0)
     with pytest.raises(ValueError, match="seed must be at least 0"):
-        split_at_random(list("abc"), {"train": 1, "query": 0, "validation": 0}, seed=-1)
+        split_at_random(list("abc"), {"train": 1, "query": 0, "validation": 0}, random_state=-1)
 
 
 def test_sizes_are_the_papers_where_nearly_all_is_there_and_scaled_elsewhere():

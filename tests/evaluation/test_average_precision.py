@@ -18,7 +18,7 @@ from h2q.evaluation import embeddings_mean_average_precision, mean_average_preci
 from h2q.quantization import SignQuantizer
 from h2q.similarity import extract_features
 
-SAMPLE = Path(__file__).resolve().parents[3] / "data" / "cifar10-sample.parquet"
+SAMPLE = Path(__file__).resolve().parents[2] / "data" / "cifar10-sample.parquet"
 
 DIGITS = load_digits()
 EMBEDDINGS = DIGITS.data.astype(np.float32) - DIGITS.data.mean(axis=0).astype(np.float32)
@@ -69,7 +69,7 @@ def test_expected_is_the_mean_over_sampled_orders(k: int | None, divisor: str) -
         samples.append(
             mean_average_precision(
                 codes[:1], codes[order], DIGITS.target[:1], DIGITS.target[order], n_bits=8, k=k, divisor=divisor,
-                ties="index",
+                ties="row",
             ).value
         )  # fmt: skip
     standard_error = np.std(samples) / np.sqrt(len(samples))
@@ -109,7 +109,7 @@ def test_rankings_without_ties_agree_with_other_libraries(photos, k: int | None,
         query, database, one, flags = as_input(ranks.tolist(), relevant.tolist(), n)
         ours = [by_embeddings.per_query[q], by_scores.per_query[q]] + [
             mean_average_precision(query, database, one, flags, n_bits=n, ties=ties, k=k).value
-            for ties in ("expected", "index", "optimistic", "pessimistic")
+            for ties in ("expected", "row", "optimistic", "pessimistic")
         ]
         theirs = float(retrieval_average_precision(torch.tensor(1.0 + n - ranks), torch.tensor(relevant), top_k=k))
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-9)
@@ -130,7 +130,8 @@ def test_float_policy_is_the_authors_key(radius: int | None) -> None:
     unit = unit_rows(EMBEDDINGS)
     bits = np.unpackbits(codes, axis=1).astype(np.int64)
     result = mean_average_precision(
-        codes[:50], codes[50:], DIGITS.target[:50], DIGITS.target[50:], n_bits=16, k=200, radius=radius, ties="float",
+        codes[:50], codes[50:], DIGITS.target[:50], DIGITS.target[50:], n_bits=16, k=200, radius=radius,
+        ties="embeddings",
         query_embeddings=EMBEDDINGS[:50], database_embeddings=EMBEDDINGS[50:],
     )  # fmt: skip
     for q in range(50):
@@ -148,7 +149,7 @@ def test_multi_hot_labels_share_at_least_one_label() -> None:
     generator = np.random.default_rng(0)
     codes = SignQuantizer(16).fit(EMBEDDINGS).encode(EMBEDDINGS)
     tags = generator.random((len(codes), 70)) < 0.02
-    result = mean_average_precision(codes[:30], codes[30:], tags[:30], tags[30:], n_bits=16, empty="skip", ties="index")
+    result = mean_average_precision(codes[:30], codes[30:], tags[:30], tags[30:], n_bits=16, empty="skip", ties="row")
     bits = np.unpackbits(codes, axis=1)
     for q in range(30):
         order = np.argsort((bits[q] != bits[30:]).sum(axis=1), kind="stable")

@@ -45,13 +45,13 @@ def test_a_radius_that_holds_nothing(empty: str) -> None:
     assert precision(far, CODES, [0], [0, 0, 1], **options).value == pytest.approx(nothing, nan_ok=True)
     # There are relevant items, only none is found: that is a score, of 0.
     assert recall(far, CODES, [0], [0, 0, 1], **options).value == 0
-    for ties in ("expected", "index", "optimistic", "pessimistic"):
+    for ties in ("expected", "row", "optimistic", "pessimistic"):
         assert mean_average_precision(far, CODES, [0], [0, 0, 1], ties=ties, **options).value == 0
 
 
 def test_k_beyond_the_database_means_all() -> None:
     for function in (mean_average_precision, precision, recall, ndcg):
-        for ties in ("expected", "index", "optimistic", "pessimistic"):
+        for ties in ("expected", "row", "optimistic", "pessimistic"):
             beyond, all_items = (
                 function(CODES, CODES, [0, 0, 1], [0, 0, 1], n_bits=8, k=k, ties=ties) for k in (4_000, None)
             )
@@ -85,7 +85,7 @@ def test_long_codes_in_many_blocks_are_ranked_as_by_a_plain_loop(monkeypatch: py
     tags = generator.random((len(codes), 130)) < 0.03
     bits = np.unpackbits(codes, axis=1)
     monkeypatch.setattr("h2q.evaluation.rankers._ORDERED_PAIRS", 5_000)
-    result = ndcg(codes[:40], codes, tags[:40], tags, n_bits=150, k=100, ties="index", empty="skip")
+    result = ndcg(codes[:40], codes, tags[:40], tags, n_bits=150, k=100, ties="row", empty="skip")
     for q in range(40):
         order = np.argsort((bits[q] != bits).sum(axis=1), kind="stable")
         gains = 2.0 ** (tags[q] & tags).sum(axis=1) - 1
@@ -99,12 +99,12 @@ def test_long_codes_in_many_blocks_are_ranked_as_by_a_plain_loop(monkeypatch: py
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"ties": "random"}, ValueError, "ties must be one of 'expected', 'float'"),
+        ({"ties": "random"}, ValueError, "ties must be one of 'expected', 'embeddings'"),
         ({"ties": None}, ValueError, "ties must be one of"),
         ({"empty": "drop"}, ValueError, "empty must be one of 'zero', 'skip'; got 'drop'"),
         ({"n_bits": 16}, ValueError, r"query_codes must have shape \(n, 2\)"),
         ({"n_bits": 0}, ValueError, "n_bits must be from 1 to 65536; got 0"),
-        ({"ties": "float"}, ValueError, "needs query_embeddings and database_embeddings"),
+        ({"ties": "embeddings"}, ValueError, "needs query_embeddings and database_embeddings"),
         ({"query_codes": CODES.astype(float)}, TypeError, "query_codes must be packed bits of dtype uint8"),
         ({"database_codes": CODES[:0], "database_labels": []}, ValueError, "3 queries and 0 items"),
         ({"query_labels": [0, 1]}, ValueError, "query_labels must have 3 rows, one an item; got 2"),
@@ -118,17 +118,17 @@ def test_long_codes_in_many_blocks_are_ranked_as_by_a_plain_loop(monkeypatch: py
             "as many classes; got 3 and 4",
         ),
         (
-            {"ties": "float", "query_embeddings": np.ones((2, 4)), "database_embeddings": np.ones((3, 4))},
+            {"ties": "embeddings", "query_embeddings": np.ones((2, 4)), "database_embeddings": np.ones((3, 4))},
             ValueError,
             "query_embeddings must have 3 rows, one a code; got 2",
         ),
         (
-            {"ties": "float", "query_embeddings": np.ones((3, 4)), "database_embeddings": np.ones((3, 5))},
+            {"ties": "embeddings", "query_embeddings": np.ones((3, 4)), "database_embeddings": np.ones((3, 5))},
             ValueError,
             "query_embeddings have 4 features and database_embeddings 5",
         ),
         (
-            {"ties": "float", "query_embeddings": np.full((3, 4), np.nan), "database_embeddings": np.ones((3, 4))},
+            {"ties": "embeddings", "query_embeddings": np.full((3, 4), np.nan), "database_embeddings": np.ones((3, 4))},
             ValueError,
             "query_embeddings contains NaN",
         ),
@@ -160,8 +160,8 @@ def test_bad_input_is_named(function, change, error, message: str) -> None:
             "cuts must be a sequence of at least one whole number; got 5",
         ),
         (precision_recall_curve, {"cuts": [0]}, ValueError, "k must be at least 1; got 0"),
-        (evaluate_codes, {"k": 5}, TypeError, r"k must be a list, such as \[1, 2\]; got 5"),
-        (evaluate_codes, {"k": [], "radius": []}, ValueError, "give at least one k or radius"),
+        (evaluate_codes, {"ks": 5}, TypeError, r"ks must be a list, such as \[1, 2\]; got 5"),
+        (evaluate_codes, {"ks": [], "radii": []}, ValueError, "give at least one of ks and radii"),
         (evaluate_codes, {"divisor": "all"}, ValueError, "divisor must be one of"),
     ],
 )

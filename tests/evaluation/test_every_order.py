@@ -30,11 +30,11 @@ def rankings_of(items: list[Item], ties: str) -> list[list[Item]]:
     """All rankings that a policy allows."""
     keys = {
         "expected": lambda item: (item[0],),
-        "float": lambda item: (item[0], item[2]),
+        "embeddings": lambda item: (item[0], item[2]),
         "optimistic": lambda item: (item[0], -grade(item)),
         "pessimistic": lambda item: (item[0], grade(item)),
     }
-    if ties == "index":
+    if ties == "row":
         return [sorted(items, key=lambda item: item[0])]
     key = keys[ties]
     groups = [list(group) for _, group in itertools.groupby(sorted(items, key=key), key=key)]
@@ -102,7 +102,7 @@ def as_input(items: list[Item]) -> tuple[tuple[Any, ...], dict[str, Any]]:
     ITEMS,
     st.one_of(st.none(), st.integers(1, 7)),
     st.one_of(st.none(), st.integers(0, N_BITS)),
-    st.sampled_from(["expected", "float", "index", "optimistic", "pessimistic"]),
+    st.sampled_from(["expected", "embeddings", "row", "optimistic", "pessimistic"]),
     st.sampled_from(["retrieved", "relevant"]),
     st.sampled_from(["zero", "skip"]),
     st.sampled_from(["exponential", "linear"]),
@@ -136,12 +136,12 @@ def test_every_metric_is_its_mean_over_all_orders(
     )
 
 
-@given(ITEMS, st.sampled_from(["expected", "float", "index", "optimistic", "pessimistic"]))
+@given(ITEMS, st.sampled_from(["expected", "embeddings", "row", "optimistic", "pessimistic"]))
 @settings(max_examples=50)
 def test_curves_and_evaluations_hold_the_single_values(items: list[Item], ties: str) -> None:
     arguments, options = as_input(items)
     options |= {"ties": ties, "empty": "skip"}
-    found = evaluate_codes(*arguments, k=[2, None], radius=[0, 2], divisor="relevant", gain="linear", **options)
+    found = evaluate_codes(*arguments, ks=[2, None], radii=[0, 2], divisor="relevant", gain="linear", **options)
     by_rank = precision_recall_curve(*arguments, by="rank", cuts=[2, 9], **options)
     by_radius = precision_recall_curve(*arguments, by="radius", **options)
     assert list(by_radius.cuts) == [0, 1, 2, 3]

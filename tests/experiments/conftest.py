@@ -26,7 +26,7 @@ hidden = [32]
 weights = [0.01, 0.1]
 
 [quantization]
-itq_restarts = 2
+n_init = 2
 
 [scoring]
 k = 100

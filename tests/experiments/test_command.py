@@ -39,10 +39,10 @@ def test_mistakes_end_in_a_line(tmp_path: Path) -> None:
     plan.write_text('name = "x"\n[grid]\nloses = []\n')
     (tmp_path / "file").write_text("")
     for arguments, message in (
-        (("run", "nosuch", "--out", tmp_path / "x"), "nosuch is neither a plan file nor a plan that h2q carries"),
-        (("run", plan, "--out", tmp_path / "x"), "did you mean 'losses'?"),
-        (("run", "cifar10", "--out", tmp_path / "file"), "is a file"),
-        (("run", "cifar10", "--out", tmp_path), "holds no experiment"),
+        (("run", "nosuch", "--output", tmp_path / "x"), "nosuch is neither a plan file nor a plan that h2q carries"),
+        (("run", plan, "--output", tmp_path / "x"), "did you mean 'losses'?"),
+        (("run", "cifar10", "--output", tmp_path / "file"), "is a file"),
+        (("run", "cifar10", "--output", tmp_path), "holds no experiment"),
         (("status", tmp_path), "h2q experiment run PLAN"),
         (("report", tmp_path / "nothing"), "holds no experiment"),
     ):
@@ -51,4 +51,4 @@ def test_mistakes_end_in_a_line(tmp_path: Path) -> None:
         assert message in " ".join(error.split())
     assert not (tmp_path / "x").exists()
     assert invoke("run", "cifar10")[0] == 2
-    assert invoke("run", "cifar10", "--out", tmp_path / "x", "--processes", 0)[0] == 2
+    assert invoke("run", "cifar10", "--output", tmp_path / "x", "--processes", 0)[0] == 2

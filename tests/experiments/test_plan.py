@@ -115,7 +115,7 @@ def test_keys_change_with_what_cells_depend_on(old: str, new: str, changes: set[
         ("[hswd]", "[scoring]\nk = 0\n[hswd]", r"\[scoring\] k must be at least 1"),
         ("[hswd]", '[scoring]\ndivisor = "k"\n[hswd]', r"\[scoring\] divisor: 'k' is not known"),
         ("[hswd]", "[quantization]\ncenter = 1\n[hswd]", r"\[quantization\] center must be true or false; got 1"),
-        ("[hswd]", "[quantization]\nitq_restarts = 0\n[hswd]", r"itq_restarts must be at least 1"),
+        ("[hswd]", "[quantization]\nn_init = 0\n[hswd]", r"n_init must be at least 1"),
     ],
 )
 def test_mistakes_are_named(old: str, new: str, message: str) -> None:

@@ -46,7 +46,7 @@ def column(table: Table, head: str) -> dict[str, str]:
     return {row[0].text: row[place].text for row in table.rows}
 
 
-@pytest.mark.parametrize(("ties", "metric"), [("float", "map_float"), ("expected", "map_expected")])
+@pytest.mark.parametrize(("ties", "metric"), [("embeddings", "map_embeddings"), ("expected", "map_expected")])
 def test_gains_are_those_of_the_records(
     experiment: tuple[Path, RunSummary], document: Document, ties: str, metric: str
 ) -> None:
@@ -94,7 +94,7 @@ def test_settings_show_mean_and_deviation_over_seeds(results: Results, document:
 
 def test_every_table_of_scores_says_how_they_were_found(document: Document, results: Results) -> None:
     fingerprint = results.rows[0].record["data"]["fingerprint"]
-    for name in ("comparison-float", "comparison-expected", "scores-float", "scores-expected"):
+    for name in ("comparison-embeddings", "comparison-expected", "scores-embeddings", "scores-expected"):
         note = find(document, name).note
         ties = name.split("-")[1]
         for part in (f'ties "{ties}"', "mAP@100", 'divisor "retrieved"', '"zero"', "query 100", fingerprint, "h2q 0."):

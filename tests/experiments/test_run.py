@@ -55,7 +55,7 @@ def test_cells_hold_what_can_be_computed_again(experiment: tuple[Path, RunSummar
     folder, _ = experiment
     row = next(row for row in load_results(folder).rows if row.quantizer == "h2q-l2" and row.seed == 1)
     parts = read_tensors(folder / "networks" / f"{row.record['network']['key']}.safetensors").tensors
-    dataset = load_dataset("digits", seed=1)
+    dataset = load_dataset("digits", random_state=1)
     assert row.record["data"]["fingerprint"] == dataset.fingerprint
     assert len(parts["train"]) == row.record["data"]["folds"]["train"] == 500
     quantizer = HouseholderQuantizer(center=False, random_state=1).fit(parts["train"])
@@ -63,12 +63,12 @@ def test_cells_hold_what_can_be_computed_again(experiment: tuple[Path, RunSummar
     codes = [quantizer.encode(parts[fold]) for fold in ("query", "database")]
     expected = mean_average_precision(*codes, *labels, n_bits=row.setting.n_bits, k=100, ties="expected").value
     by_float = mean_average_precision(
-        *codes, *labels, n_bits=row.setting.n_bits, k=100, ties="float",
+        *codes, *labels, n_bits=row.setting.n_bits, k=100, ties="embeddings",
         query_embeddings=parts["query"], database_embeddings=parts["database"],
     ).value  # fmt: skip
     assert row.scores["map_expected"] == pytest.approx(expected, abs=1e-9)
-    assert row.scores["map_float"] == pytest.approx(by_float, abs=1e-9)
-    low, high = row.scores["map_float_interval"]
+    assert row.scores["map_embeddings"] == pytest.approx(by_float, abs=1e-9)
+    low, high = row.scores["map_embeddings_interval"]
     assert low < by_float < high
     error = quantizer.quantization_error(parts["database"])
     assert row.scores["quantization_error_l2"] == pytest.approx(error, rel=1e-5)
@@ -77,7 +77,7 @@ def test_cells_hold_what_can_be_computed_again(experiment: tuple[Path, RunSummar
 
 def test_the_best_weight_is_that_of_the_validation_fold(experiment: tuple[Path, RunSummary]) -> None:
     folder, _ = experiment
-    dataset = load_dataset("digits", seed=0)
+    dataset = load_dataset("digits", random_state=0)
     labels = dataset.labels[dataset.folds["validation"]]
     rows = [row for row in load_results(folder).rows if row.quantizer == "penalty"]
     assert len(rows) == 8
@@ -98,7 +98,7 @@ def test_the_score_of_sign_codes_is_the_authors_key() -> None:
     labels = generator.integers(0, 3, 20), generator.integers(0, 3, 300)
     codes = [np.packbits(part > 0, axis=1) for part in (queries, database)]
     by_float = mean_average_precision(
-        *codes, *labels, n_bits=16, ties="float", query_embeddings=queries, database_embeddings=database
+        *codes, *labels, n_bits=16, ties="embeddings", query_embeddings=queries, database_embeddings=database
     )
     assert sign_codes_score(queries, database, *labels) == pytest.approx(by_float.value, abs=1e-6)
 
@@ -186,7 +186,7 @@ def test_other_images_are_refused(experiment: tuple[Path, RunSummary], small_pla
 
 
 def _start(plan: Path, folder: Path, processes: int) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-c", "from h2q.cli import main; main()", "experiment", "run", str(plan), "--out"]
+    command = [sys.executable, "-c", "from h2q.cli import main; main()", "experiment", "run", str(plan), "--output"]
     return subprocess.Popen(
         [*command, str(folder), "--processes", str(processes)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,

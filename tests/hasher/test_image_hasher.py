@@ -1,4 +1,4 @@
-"""Images in, neighbours out: the facade on real images."""
+"""Images in, neighbors out: the facade on real images."""
 
 import json
 import shutil
@@ -27,7 +27,7 @@ def cifar() -> ImageDataset:
 
 
 @pytest.fixture(scope="module")
-def labelled(cifar: ImageDataset) -> tuple[list, np.ndarray, list, np.ndarray]:
+def labeled(cifar: ImageDataset) -> tuple[list, np.ndarray, list, np.ndarray]:
     """60 images of each of four classes to train on, 10 of each as queries."""
     chosen = {}
     for fold, n in (("train", 60), ("query", 10)):
@@ -38,9 +38,9 @@ def labelled(cifar: ImageDataset) -> tuple[list, np.ndarray, list, np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def hasher(labelled) -> ImageHasher:
-    images, labels, _, _ = labelled
-    return ImageHasher(24, image_size=SIZE, settings=QUICK).fit(images, labels)
+def hasher(labeled) -> ImageHasher:
+    images, labels, _, _ = labeled
+    return ImageHasher(24, image_size=SIZE, head_settings=QUICK).fit(images, labels)
 
 
 @pytest.fixture(scope="module")
@@ -50,39 +50,39 @@ def saved(hasher: ImageHasher, tmp_path_factory: pytest.TempPathFactory) -> Path
     return folder
 
 
-def test_images_in_neighbours_out(hasher: ImageHasher, labelled) -> None:
-    images, labels, queries, query_labels = labelled
-    index = hasher.index(images, ids=np.arange(len(images)) + 1000)
+def test_images_in_neighbors_out(hasher: ImageHasher, labeled) -> None:
+    images, labels, queries, query_labels = labeled
+    index = hasher.build_index(images, ids=np.arange(len(images)) + 1000)
     found = index.search(hasher.encode(queries), 10)
     right = labels[found.ids - 1000] == query_labels[:, None]
     assert right.mean() > 0.5, "chance is 0.25"
     assert hasher.encode(queries).shape == (40, 3)
-    assert hasher.embed(queries).shape == hasher.rotate(queries).shape == (40, 24)
-    np.testing.assert_array_equal(pack_bits(hasher.rotate(queries)), hasher.encode(queries))
+    assert hasher.embed(queries).shape == hasher.transform(queries).shape == (40, 24)
+    np.testing.assert_array_equal(pack_bits(hasher.transform(queries)), hasher.encode(queries))
 
 
-def test_the_folded_codes_are_the_quantizers(hasher: ImageHasher, labelled) -> None:
-    queries = labelled[2]
+def test_the_folded_codes_are_the_quantizers(hasher: ImageHasher, labeled) -> None:
+    queries = labeled[2]
     apart = hasher.quantizer_.transform(hasher.embed(queries))
-    np.testing.assert_allclose(hasher.rotate(queries), apart, atol=1e-4)
+    np.testing.assert_allclose(hasher.transform(queries), apart, atol=1e-4)
     np.testing.assert_array_equal(hasher.encode(queries), pack_bits(apart))
 
 
 @pytest.mark.parametrize("quantizer", [HouseholderQuantizer(center=True), ITQQuantizer(n_bits=12, whitening=0.5)])
-def test_centring_pca_and_whitening_fold_as_well(hasher: ImageHasher, labelled, quantizer) -> None:
-    images, _, queries, _ = labelled
+def test_centering_pca_and_whitening_fold_as_well(hasher: ImageHasher, labeled, quantizer) -> None:
+    images, _, queries, _ = labeled
     quantizer.set_params(random_state=0).fit(hasher.embed(images))
     other = ImageHasher.from_parts(hasher.backbone_, hasher.head_, quantizer)
     apart = other.quantizer_.transform(hasher.embed(queries))
-    np.testing.assert_allclose(other.rotate(queries), apart, atol=2e-4 * np.abs(apart).max())
+    np.testing.assert_allclose(other.transform(queries), apart, atol=2e-4 * np.abs(apart).max())
     assert other.n_bits == apart.shape[1]
     np.testing.assert_array_equal(other.encode(queries), pack_bits(apart))
 
 
-def test_a_saved_hasher_gives_the_same_codes(hasher: ImageHasher, saved: Path, labelled) -> None:
+def test_a_saved_hasher_gives_the_same_codes(hasher: ImageHasher, saved: Path, labeled) -> None:
     again = ImageHasher.load(saved)
-    np.testing.assert_array_equal(again.encode(labelled[2]), hasher.encode(labelled[2]))
-    np.testing.assert_array_equal(again.embed(labelled[2]), hasher.embed(labelled[2]))
+    np.testing.assert_array_equal(again.encode(labeled[2]), hasher.encode(labeled[2]))
+    np.testing.assert_array_equal(again.embed(labeled[2]), hasher.embed(labeled[2]))
     assert again.n_bits == 24
     assert sorted(path.name for path in saved.iterdir()) == [
         "backbone.safetensors", "hasher.json", "head.safetensors", "quantizer.safetensors",
@@ -95,7 +95,7 @@ def test_exported_networks_give_the_same_codes(hasher: ImageHasher, cifar: Image
     onnxruntime = pytest.importorskip("onnxruntime")
     images = [cifar.images[int(i)] for i in cifar.folds["query"][:128]]
     prepared = torch.stack([hasher.backbone_.preprocess(image) for image in images])
-    rotated = hasher.rotate(images)
+    rotated = hasher.transform(images)
     codes = hasher.encode(images)
     hasher.export(tmp_path / "hasher.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "hasher.onnx", providers=["CPUExecutionProvider"])
@@ -110,10 +110,14 @@ def test_exported_networks_give_the_same_codes(hasher: ImageHasher, cifar: Image
     np.testing.assert_array_equal(pack_bits(one), codes[:1])
 
 
-def test_fine_tuning_changes_the_last_blocks_only_and_is_saved(hasher: ImageHasher, labelled, tmp_path: Path) -> None:
-    images, labels, queries, query_labels = labelled
+def test_fine_tuning_changes_the_last_blocks_only_and_is_saved(hasher: ImageHasher, labeled, tmp_path: Path) -> None:
+    images, labels, queries, query_labels = labeled
     tuned = ImageHasher(
-        24, image_size=SIZE, settings=QUICK, train_blocks=2, fine_tuning=replace(FINE_TUNE, epochs=1, batch_size=60)
+        24,
+        image_size=SIZE,
+        head_settings=QUICK,
+        train_blocks=2,
+        network_settings=replace(FINE_TUNE, epochs=1, batch_size=60),
     ).fit(images, labels, validation=(queries, query_labels))
     before, after = hasher.backbone_.module.state_dict(), tuned.backbone_.module.state_dict()
     changed = {key.split(".")[0] for key in before if not torch.equal(before[key], after[key])}
@@ -124,11 +128,11 @@ def test_fine_tuning_changes_the_last_blocks_only_and_is_saved(hasher: ImageHash
     np.testing.assert_array_equal(ImageHasher.load(tmp_path / "tuned").encode(queries), tuned.encode(queries))
 
 
-def test_a_backbone_of_ones_own(labelled, tmp_path: Path) -> None:
-    images, labels, queries, _ = labelled
+def test_a_backbone_of_ones_own(labeled, tmp_path: Path) -> None:
+    images, labels, queries, _ = labeled
     torch.manual_seed(0)
     own = nn.Sequential(nn.Conv2d(3, 16, 5, stride=4), nn.ReLU(), nn.AdaptiveAvgPool2d(4), nn.Flatten())
-    hasher = ImageHasher(8, backbone=own, image_size=32, settings=QUICK, loss="DPSH").fit(images, labels)
+    hasher = ImageHasher(8, backbone=own, image_size=32, head_settings=QUICK, loss="DPSH").fit(images, labels)
     hasher.save(tmp_path / "own")
     with pytest.raises(ValueError, match="pass load"):
         ImageHasher.load(tmp_path / "own")
@@ -139,8 +143,8 @@ def test_a_backbone_of_ones_own(labelled, tmp_path: Path) -> None:
         ImageHasher.load(tmp_path / "own", backbone=nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 256)))
 
 
-def test_paths_arrays_and_data_sets_are_images(hasher: ImageHasher, labelled, tmp_path: Path) -> None:
-    queries = labelled[2][:3]
+def test_paths_arrays_and_data_sets_are_images(hasher: ImageHasher, labeled, tmp_path: Path) -> None:
+    queries = labeled[2][:3]
     paths = [tmp_path / f"{i}.png" for i in range(3)]
     for image, path in zip(queries, paths, strict=True):
         image.save(path)
@@ -166,8 +170,8 @@ def test_what_is_no_image_is_refused(images, error: type[Exception], message: st
         as_images(images)
 
 
-def test_mistakes_are_named(hasher: ImageHasher, labelled, tmp_path: Path) -> None:
-    images = labelled[0]
+def test_mistakes_are_named(hasher: ImageHasher, labeled, tmp_path: Path) -> None:
+    images = labeled[0]
     with pytest.raises(ValueError, match="not fitted; call fit"):
         ImageHasher(8).encode(images)
     with pytest.raises(ValueError, match="labels are missing"):
@@ -225,6 +229,6 @@ def test_damaged_folders_are_named(saved: Path, tmp_path: Path, how: str, messag
         ImageHasher.load(folder)
 
 
-def test_bits_survive_packing(hasher: ImageHasher, labelled) -> None:
-    queries = labelled[2]
-    np.testing.assert_array_equal(unpack_bits(hasher.encode(queries), 24), hasher.rotate(queries) > 0)
+def test_bits_survive_packing(hasher: ImageHasher, labeled) -> None:
+    queries = labeled[2]
+    np.testing.assert_array_equal(unpack_bits(hasher.encode(queries), 24), hasher.transform(queries) > 0)

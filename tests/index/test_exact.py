@@ -192,7 +192,7 @@ CODES = np.array([[1, 2, 3]], np.uint8)
         (lambda i: i.search(CODES, 1, rerank=5), TypeError, "re-ranking needs queries as embeddings"),
         (lambda i: i.search(DIGITS[:1], 5, rerank=4), ValueError, "rerank must be at least 5"),
         (lambda i: i.search(DIGITS[0], 5), ValueError, "queries must be 2-D"),
-        (lambda i: i.search_radius(CODES, -1), ValueError, "r must be at least 0"),
+        (lambda i: i.search_radius(CODES, -1), ValueError, "radius must be at least 0"),
         (lambda i: i.search(np.zeros((1, 64)), 1), ValueError, "all-zero row"),
     ],
 )

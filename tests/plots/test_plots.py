@@ -54,7 +54,7 @@ def around(ax, x: float, y: float, reach: int = 1) -> np.ndarray:
 
 
 def shows(pixels: np.ndarray, color: str, alpha: float = 1.0, tolerance: float = 0.06) -> bool:
-    """Whether some pixel has this colour, drawn on white."""
+    """Whether some pixel has this color, drawn on white."""
     expected = alpha * np.array(to_rgb(color)) + 1 - alpha
     return bool((np.abs(pixels - expected).max(axis=1) < tolerance).any())
 
@@ -142,7 +142,7 @@ def test_bars_are_one_standard_deviation_over_seeds() -> None:
     (bars,) = ax.containers
     spans = [np.ptp(segment[:, 1]) / 2 for segment in bars[2][0].get_segments()]
     np.testing.assert_allclose(spans, [100 * np.std([0.50, 0.54], ddof=1), 100 * np.std([0.60, 0.62], ddof=1)])
-    # Half way up the first bar is its colour, and above it there is none.
+    # Half way up the first bar is its color, and above it there is none.
     assert shows(around(ax, 16, 53.5), color_of(0))
     assert not shows(around(ax, 16, 56), color_of(0))
 
@@ -172,7 +172,7 @@ def test_gain_over_sign() -> None:
     nothing_overflows(ax)
 
 
-def test_bars_of_one_colour_differ_by_their_hatch() -> None:
+def test_bars_of_one_color_differ_by_their_hatch() -> None:
     ax = plot_gain_over_sign({f"quantizer {number}": {"CEL": [0.1]} for number in range(8)})
     first, last = (ax.containers[number].patches[0] for number in (0, 7))
     assert first.get_facecolor() == last.get_facecolor()
@@ -194,7 +194,7 @@ def test_distances_of_similar_and_dissimilar_pairs(diagnosis) -> None:
     near, far = (int(np.argmax(patch.get_data().values)) for patch in (similar, dissimilar))
     assert near < far
     heights = [patch.get_data().values for patch in (similar, dissimilar)]
-    # Each colour alone where one kind of pair reaches above the other.
+    # Each color alone where one kind of pair reaches above the other.
     assert shows(around(ax, near, (heights[0][near] + heights[1][near]) / 2), color_of(0), alpha=0.5)
     assert shows(around(ax, far, (heights[0][far] + heights[1][far]) / 2), color_of(1), alpha=0.5)
     assert f"{100 * diagnosis.separation:.0f}% of the cases" in ax.get_title()
@@ -262,7 +262,7 @@ def test_figures_are_drawn_on_given_axes(curves, diagnosis) -> None:
     assert len(plt.get_fignums()) == 1
 
 
-# What colours look like without one kind of cone (Machado, Oliveira and Fernandes, 2009, severity 1).
+# What colors look like without one kind of cone (Machado, Oliveira and Fernandes, 2009, severity 1).
 BLINDNESS = {
     "none": np.eye(3),
     "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
@@ -272,7 +272,7 @@ BLINDNESS = {
 
 
 @pytest.mark.parametrize("blindness", BLINDNESS)
-def test_colors_differ_for_the_colour_blind(blindness: str) -> None:
+def test_colors_differ_for_the_color_blind(blindness: str) -> None:
     colors = np.clip(
         np.array([to_rgb(color_of(number)) for number in range(7)]) @ np.array(BLINDNESS[blindness]).T, 0, 1
     )

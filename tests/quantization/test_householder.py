@@ -27,12 +27,12 @@ def draw(k: int, m: int, seed: int = 0, dtype: type = np.float64) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("k", "m"), SIZES)
-@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 1e-5), (np.float64, 1e-13)])
-def test_the_compact_form_is_the_product_of_the_reflections(k, m, dtype, tolerance):
+@pytest.mark.parametrize(("dtype", "tol"), [(np.float32, 1e-5), (np.float64, 1e-13)])
+def test_the_compact_form_is_the_product_of_the_reflections(k, m, dtype, tol):
     V = draw(k, m, dtype=dtype)
     U = householder.to_matrix(V)
     assert U.dtype == dtype
-    np.testing.assert_allclose(U, product_of_reflections(V), atol=tolerance)
+    np.testing.assert_allclose(U, product_of_reflections(V), atol=tol)
     assert np.sign(scipy.linalg.det(U)) == (-1) ** m
 
 
@@ -96,8 +96,8 @@ def test_similarities_do_not_change(k, n, seed):
 
 @pytest.mark.parametrize("k", [1, 2, 3, 17, 64, 150])
 @pytest.mark.parametrize("determinant", [1, -1])
-@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 1e-5), (np.float64, 1e-12)])
-def test_any_orthogonal_matrix_has_reflections(k, determinant, dtype, tolerance):
+@pytest.mark.parametrize(("dtype", "tol"), [(np.float32, 1e-5), (np.float64, 1e-12)])
+def test_any_orthogonal_matrix_has_reflections(k, determinant, dtype, tol):
     U = ortho_group.rvs(k, random_state=0) if k > 1 else np.ones((1, 1))
     if np.sign(scipy.linalg.det(U)) != determinant:
         U[:, 0] *= -1
@@ -105,7 +105,7 @@ def test_any_orthogonal_matrix_has_reflections(k, determinant, dtype, tolerance)
     assert V.dtype == dtype
     assert V.shape[1] <= k
     assert (-1) ** V.shape[1] == determinant
-    np.testing.assert_allclose(householder.to_matrix(V), U, atol=tolerance)
+    np.testing.assert_allclose(householder.to_matrix(V), U, atol=tol)
 
 
 @pytest.mark.parametrize("angle", [0.0, 1e-12, 1e-9, 1e-5, 1.0, np.pi - 1e-9, np.pi])

@@ -6,14 +6,14 @@ from sklearn.datasets import load_digits
 from h2q.quantization.procrustes import alternate, cross_product, polar_factor, random_rotation
 
 
-def normalised(X: np.ndarray) -> np.ndarray:
+def normalized(X: np.ndarray) -> np.ndarray:
     X = X - X.mean(axis=0)
     return (X * (np.sqrt(X.shape[1]) / np.linalg.norm(X, axis=1, keepdims=True))).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
 def digits() -> np.ndarray:
-    return normalised(load_digits().data[:, [c for c in range(64) if c % 8 not in (0, 7)]])
+    return normalized(load_digits().data[:, [c for c in range(64) if c % 8 not in (0, 7)]])
 
 
 def test_polar_factor_is_scipys_procrustes_solution():
@@ -35,7 +35,7 @@ def test_cross_product_in_chunks_is_that_of_the_whole(n, k):
 
 
 def test_error_falls_to_a_fixed_point(digits):
-    result = alternate(digits, random_rotation(48, np.random.default_rng(0)), max_iterations=2000, tolerance=0)
+    result = alternate(digits, random_rotation(48, np.random.default_rng(0)), max_iter=2000, tol=0)
     assert (np.diff(result.loss_curve) < 0).all()
     Z = digits @ result.rotation
     assert result.error == pytest.approx(np.mean((Z - np.sign(Z)) ** 2), abs=1e-5)

@@ -29,7 +29,7 @@ QUANTIZERS = [HouseholderQuantizer, ITQQuantizer, RandomRotationQuantizer, SignQ
 
 @pytest.fixture(scope="module")
 def digits() -> np.ndarray:
-    """Sums of neighbours and noise, so that no column is constant."""
+    """Sums of neighbors and noise, so that no column is constant."""
     X = load_digits().data
     return (X + np.roll(X, 1, axis=1) + np.random.default_rng(0).normal(size=X.shape)).astype(np.float32)
 
@@ -85,7 +85,7 @@ def test_rotations_are_orthogonal(kind, digits):
     assert np.abs(rotation.T @ rotation - np.eye(40)).max() < 1e-5
 
 
-def test_learnt_rotations_lose_less(digits):
+def test_learned_rotations_lose_less(digits):
     errors = {kind: kind(32, random_state=0).fit(digits).quantization_error(digits) for kind in QUANTIZERS}
     assert errors[HouseholderQuantizer] < errors[ITQQuantizer] < errors[RandomRotationQuantizer]
     assert errors[ITQQuantizer] < errors[SignQuantizer]
@@ -100,7 +100,7 @@ def test_quantization_error_is_that_of_the_formula(digits):
 
 
 @pytest.mark.parametrize("kind", QUANTIZERS)
-def test_without_centring_the_scale_of_a_row_changes_neither_fit_nor_codes(kind, digits):
+def test_without_centering_the_scale_of_a_row_changes_neither_fit_nor_codes(kind, digits):
     generator = np.random.default_rng(0)
     quantizer = make(kind, 24, center=False, whitening=0.3).fit(digits)
     assert not quantizer.mean_.any()
@@ -115,7 +115,7 @@ def test_without_centring_the_scale_of_a_row_changes_neither_fit_nor_codes(kind,
 
 
 @pytest.mark.parametrize("kind", [RandomRotationQuantizer, SignQuantizer])
-def test_without_centring_any_scale_gives_the_same_components(kind, digits):
+def test_without_centering_any_scale_gives_the_same_components(kind, digits):
     scale = 10.0 ** np.random.default_rng(0).uniform(-2, 2, (len(digits), 1)).astype(np.float32)
     first, second = (make(kind, 12, center=False, whitening=0.3).fit(X).projection_ for X in (digits, digits * scale))
     np.testing.assert_allclose(first, second, atol=1e-3)
@@ -217,7 +217,7 @@ def test_the_papers_schedule_by_name(digits):
 def test_more_starts_never_end_higher(digits):
     short = Schedule(rounds=4, steps=5, batch_size=16, rate=1.0)
     errors = [
-        HouseholderQuantizer(16, schedule=short, n_restarts=n, random_state=0).fit(digits).quantization_error(digits)
+        HouseholderQuantizer(16, schedule=short, n_init=n, random_state=0).fit(digits).quantization_error(digits)
         for n in (None, 1, 2, 6)
     ]
     assert errors[0] == errors[1] >= errors[2] >= errors[3]
@@ -273,10 +273,10 @@ def test_bad_options_are_named(digits):
     for quantizer, error, message in [
         (HouseholderQuantizer(objective="l3"), ValueError, r"objective must be one of \['bit_variance', 'l1', 'l2'"),
         (HouseholderQuantizer(schedule="fast"), ValueError, r"schedule must be one of \['annealed', 'constant'\]"),
-        (HouseholderQuantizer(n_restarts=0), ValueError, "n_restarts must be at least 1"),
-        (ITQQuantizer(n_restarts=0), ValueError, "n_restarts must be at least 1"),
+        (HouseholderQuantizer(n_init=0), ValueError, "n_init must be at least 1"),
+        (ITQQuantizer(n_init=0), ValueError, "n_init must be at least 1"),
         (ITQQuantizer(max_iter=0), ValueError, "max_iter must be at least 1"),
-        (ITQQuantizer(tolerance=-1), ValueError, "tolerance must not be negative"),
+        (ITQQuantizer(tol=-1), ValueError, "tol must not be negative"),
         (SignQuantizer(random_state="a"), TypeError, "random_state must be"),
     ]:
         with pytest.raises(error, match=message):
@@ -364,7 +364,7 @@ def test_a_truncated_foreign_or_newer_file_is_refused(digits, tmp_path):
         load_quantizer(tmp_path / "none")
 
 
-def test_a_function_of_your_own_is_not_saved_but_what_it_learnt_is(digits, tmp_path):
+def test_a_function_of_your_own_is_not_saved_but_what_it_learned_is(digits, tmp_path):
     def own(Z):
         return OBJECTIVES["l1"](Z)
 

@@ -11,20 +11,20 @@ L2 = OBJECTIVES["l2"]
 SHORT = Schedule(rounds=10, steps=20, batch_size=32, rate=0.5)
 
 
-def normalised(X: np.ndarray) -> np.ndarray:
+def normalized(X: np.ndarray) -> np.ndarray:
     X = X - X.mean(axis=0)
     return (X * (np.sqrt(X.shape[1]) / np.linalg.norm(X, axis=1, keepdims=True))).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
 def digits() -> np.ndarray:
-    return normalised(load_digits().data[:, [c for c in range(64) if c % 8 not in (0, 7)]])
+    return normalized(load_digits().data[:, [c for c in range(64) if c % 8 not in (0, 7)]])
 
 
 def test_annealed_ends_below_the_best_of_20_converged_itq_starts(digits):
     generator = np.random.default_rng(0)
     starts = [random_rotation(48, generator) for _ in range(20)]
-    itq = [alternate(digits, U, max_iterations=1000, tolerance=1e-7).error for U in starts]
+    itq = [alternate(digits, U, max_iter=1000, tol=1e-7).error for U in starts]
     learned = learn_rotation(digits, L2, annealed(*digits.shape, polish=True), generator)
     assert L2(digits @ learned.rotation)[0] < min(itq)
 
@@ -36,7 +36,7 @@ def test_planted_codes_are_recovered(noise):
         generator = np.random.default_rng(seed)
         signs = np.where(generator.random((5000, 64)) < 0.5, -1.0, 1.0)
         planted = random_rotation(64, generator)
-        X = normalised(signs @ planted.T + noise * generator.standard_normal((5000, 64)))
+        X = normalized(signs @ planted.T + noise * generator.standard_normal((5000, 64)))
         learned = learn_rotation(X, L2, annealed(5000, 64, polish=True), generator)
         # Up to the order and the sign of the bits, which no objective can know.
         agreement = np.abs(np.sign(X @ learned.rotation).T @ signs).max(axis=0) / 5000
@@ -84,7 +84,7 @@ def test_descent_stops_once_nothing_moves():
 
 
 def test_the_best_start_is_kept(digits):
-    several = Schedule(rounds=4, steps=5, batch_size=16, rate=1.0, n_starts=5)
+    several = Schedule(rounds=4, steps=5, batch_size=16, rate=1.0, n_init=5)
     learned = learn_rotation(digits, L2, several, np.random.default_rng(0))
     generator = np.random.default_rng(0)
     single = Schedule(rounds=4, steps=5, batch_size=16, rate=1.0)
@@ -108,7 +108,7 @@ def test_schedules_suit_any_size(n, k):
     for schedule in (annealed(n, k, polish=True), constant(n, k, polish=True)):
         assert 1 <= schedule.batch_size <= n
         assert schedule.steps >= 1
-        assert schedule.n_starts >= 1
+        assert schedule.n_init >= 1
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_schedules_suit_any_size(n, k):
     [
         ({"rounds": 0}, "rounds must be at least 1; got 0"),
         ({"batch_size": 0}, "batch_size must be at least 1; got 0"),
-        ({"n_starts": 0}, "n_starts must be at least 1; got 0"),
+        ({"n_init": 0}, "n_init must be at least 1; got 0"),
         ({"rate": -1.0}, "rate must be positive"),
     ],
 )

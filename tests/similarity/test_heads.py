@@ -60,7 +60,7 @@ def test_folding_takes_layers_without_bias_and_refuses_strangers() -> None:
 
 
 def test_an_epoch_sees_each_item_once_in_an_order_of_its_own() -> None:
-    order = BatchOrder(10, 3, seed=0)
+    order = BatchOrder(10, 3, random_state=0)
     views = torch.stack([torch.arange(10.0), torch.arange(10.0) + 100])[:, :, None]
     epochs = []
     for epoch in (0, 1, 0):
@@ -78,8 +78,10 @@ def test_an_epoch_sees_each_item_once_in_an_order_of_its_own() -> None:
 def test_images_do_not_depend_on_the_workers() -> None:
     digits = load_dataset("digits")
     backbone = load_backbone("efficientnet-lite0", image_size=32)
-    dataset = ImageTensors(digits.images[:12], torch.arange(12), backbone.preprocess, augment=mirror_and_crop, seed=3)
-    order = BatchOrder(12, 6, seed=0)
+    dataset = ImageTensors(
+        digits.images[:12], torch.arange(12), backbone.preprocess, augment=mirror_and_crop, random_state=3
+    )
+    order = BatchOrder(12, 6, random_state=0)
     alone, helped = (list(image_batches(dataset, order, n_workers)) for n_workers in (0, 1))
     for (images, labels), (other_images, other_labels) in zip(alone, helped, strict=True):
         assert torch.equal(images, other_images)

@@ -18,11 +18,11 @@ from h2q.similarity.training import Hardware, LossDivergedError, read_checkpoint
 from h2q.similarity.validation import Validation, cosine_mean_average_precision
 
 SMALL = replace(HEAD, hidden=(16,), epochs=4, batch_size=30, min_steps=0)
-Labelled = tuple[NDArray[np.float32], NDArray[np.int64]]
+Labeled = tuple[NDArray[np.float32], NDArray[np.int64]]
 
 
 @pytest.fixture(scope="module")
-def digits() -> tuple[Labelled, Labelled]:
+def digits() -> tuple[Labeled, Labeled]:
     """Real images small enough to be their own features: 600 to train on, 300 held out."""
     from sklearn.datasets import load_digits
 
@@ -41,7 +41,7 @@ def _assert_same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -
         assert torch.equal(one[key], other[key]), key
 
 
-def test_a_trained_head_ranks_better_than_its_features(digits: tuple[Labelled, Labelled]) -> None:
+def test_a_trained_head_ranks_better_than_its_features(digits: tuple[Labeled, Labeled]) -> None:
     (features, labels), held_out = digits
     settings = replace(SMALL, hidden=(64,), epochs=30)
     trained = train_head(features, labels, loss="CosineEmbedding", n_bits=16, validation=held_out, settings=settings)
@@ -57,7 +57,7 @@ def test_a_trained_head_ranks_better_than_its_features(digits: tuple[Labelled, L
 
 
 def test_one_seed_gives_one_set_of_weights_and_leaves_global_random_numbers_alone(
-    digits: tuple[Labelled, Labelled],
+    digits: tuple[Labeled, Labeled],
 ) -> None:
     (features, labels), _ = digits
     torch.manual_seed(5)
@@ -65,7 +65,9 @@ def test_one_seed_gives_one_set_of_weights_and_leaves_global_random_numbers_alon
     runs = []
     for seed, disturb in ((0, 1), (0, 2), (1, 2)):
         torch.manual_seed(disturb)
-        runs.append(_weights(train_head(features, labels, loss="HyP2", n_bits=8, settings=SMALL, seed=seed).head))
+        runs.append(
+            _weights(train_head(features, labels, loss="HyP2", n_bits=8, settings=SMALL, random_state=seed).head)
+        )
     _assert_same(runs[0], runs[1])
     assert not torch.equal(runs[0]["hash_layer.weight"], runs[2]["hash_layer.weight"])
     torch.manual_seed(5)
@@ -75,7 +77,7 @@ def test_one_seed_gives_one_set_of_weights_and_leaves_global_random_numbers_alon
     assert not torch.are_deterministic_algorithms_enabled()
 
 
-def test_the_kept_weights_are_the_best_epochs_and_patience_stops(digits: tuple[Labelled, Labelled]) -> None:
+def test_the_kept_weights_are_the_best_epochs_and_patience_stops(digits: tuple[Labeled, Labeled]) -> None:
     (features, labels), held_out = digits
     scores = iter([0.1, 0.5, 0.3, 0.2, 0.9])
     validation = Validation(held_out[0], held_out[1], score=lambda *_: next(scores))
@@ -121,7 +123,7 @@ train_head(
 
 
 def test_a_killed_run_resumes_to_the_weights_of_an_uninterrupted_one(
-    digits: tuple[Labelled, Labelled], tmp_path: Path
+    digits: tuple[Labeled, Labeled], tmp_path: Path
 ) -> None:
     (features, labels), held_out = digits
     folder, settings = tmp_path / "killed", replace(HEAD, hidden=(16,), epochs=6, batch_size=50, min_steps=0)
@@ -143,7 +145,7 @@ def test_a_killed_run_resumes_to_the_weights_of_an_uninterrupted_one(
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:tensorboard")
-def test_tensorboard_reads_the_logs(digits: tuple[Labelled, Labelled], tmp_path: Path) -> None:
+def test_tensorboard_reads_the_logs(digits: tuple[Labeled, Labeled], tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     (features, labels), held_out = digits
@@ -158,7 +160,7 @@ def test_tensorboard_reads_the_logs(digits: tuple[Labelled, Labelled], tmp_path:
         assert [point.value for point in logged.Scalars(name)] == pytest.approx(expected, rel=1e-6)
 
 
-def test_two_runs_are_not_mixed(digits: tuple[Labelled, Labelled], tmp_path: Path) -> None:
+def test_two_runs_are_not_mixed(digits: tuple[Labeled, Labeled], tmp_path: Path) -> None:
     (features, labels), _ = digits
     settings = replace(SMALL, epochs=1)
     first = train_head(features, labels, loss="DPSH", n_bits=8, settings=settings, folder=tmp_path)
@@ -172,7 +174,7 @@ def test_two_runs_are_not_mixed(digits: tuple[Labelled, Labelled], tmp_path: Pat
     _assert_same(_weights(again.head), _weights(first.head))
 
 
-def test_a_truncated_checkpoint_is_named(digits: tuple[Labelled, Labelled], tmp_path: Path) -> None:
+def test_a_truncated_checkpoint_is_named(digits: tuple[Labeled, Labeled], tmp_path: Path) -> None:
     (features, labels), _ = digits
     train_head(features, labels, loss="DPSH", n_bits=8, settings=replace(SMALL, epochs=1), folder=tmp_path)
     last = tmp_path / "last.ckpt"
@@ -196,7 +198,7 @@ class BreaksAtStep(nn.Module):
 
 
 def test_a_nan_stops_with_the_step_and_keeps_the_last_good_epoch(
-    digits: tuple[Labelled, Labelled], tmp_path: Path
+    digits: tuple[Labeled, Labeled], tmp_path: Path
 ) -> None:
     (features, labels), _ = digits
     with pytest.raises(LossDivergedError, match=r"loss BreaksAtStep became nan at step 25 \(epoch 1\).*last\.ckpt"):
@@ -215,13 +217,13 @@ def test_a_nan_stops_with_the_step_and_keeps_the_last_good_epoch(
         (lambda x, y: (x[0], y), "2-D"),
     ],
 )
-def test_what_cannot_be_learnt_from_is_refused(digits: tuple[Labelled, Labelled], change, message: str) -> None:
+def test_what_cannot_be_learned_from_is_refused(digits: tuple[Labeled, Labeled], change, message: str) -> None:
     features, labels = change(*digits[0])
     with pytest.raises(ValueError, match=message):
         train_head(features, labels, loss="DPSH", n_bits=8, settings=SMALL)
 
 
-def test_multi_hot_labels_views_and_penalties_train(digits: tuple[Labelled, Labelled]) -> None:
+def test_multi_hot_labels_views_and_penalties_train(digits: tuple[Labeled, Labeled]) -> None:
     (features, labels), held_out = digits
     views = np.stack([features, features.reshape(-1, 8, 8)[:, :, ::-1].reshape(-1, 64)])
     plain, pushed = (
@@ -236,7 +238,7 @@ def test_multi_hot_labels_views_and_penalties_train(digits: tuple[Labelled, Labe
     assert np.square(pushed - np.sign(pushed)).mean() < 0.7 * np.square(plain - np.sign(plain)).mean()
 
 
-def test_mixed_precision_learns_the_same_thing(digits: tuple[Labelled, Labelled]) -> None:
+def test_mixed_precision_learns_the_same_thing(digits: tuple[Labeled, Labeled]) -> None:
     (features, labels), held_out = digits
     full, mixed = (
         train_head(
@@ -271,7 +273,7 @@ if __name__ == "__main__":
 """
 
 
-def test_two_processes_train_as_one(digits: tuple[Labelled, Labelled], tmp_path: Path) -> None:
+def test_two_processes_train_as_one(digits: tuple[Labeled, Labeled], tmp_path: Path) -> None:
     script = tmp_path / "together.py"
     script.write_text(TOGETHER)
     done = subprocess.run([sys.executable, script, tmp_path / "two.npz"], capture_output=True, text=True, timeout=300)
@@ -307,7 +309,7 @@ def test_settings_are_checked(field: str, value: object) -> None:
         TrainingSettings(**{field: value})
 
 
-def test_the_default_score_is_a_naive_loops(digits: tuple[Labelled, Labelled]) -> None:
+def test_the_default_score_is_a_naive_loops(digits: tuple[Labeled, Labeled]) -> None:
     features, labels = digits[1][0][:40], digits[1][1][:40]
     unit = features / np.linalg.norm(features, axis=1, keepdims=True)
     total = 0.0
@@ -323,7 +325,7 @@ def test_the_default_score_is_a_naive_loops(digits: tuple[Labelled, Labelled]) -
 
 
 @pytest.mark.parametrize("name", ["ContrastiveLoss", "MultiSimilarityLoss", "NormalizedSoftmaxLoss"])
-def test_losses_of_pytorch_metric_learning_take_a_loss_s_place(name: str, digits: tuple[Labelled, Labelled]) -> None:
+def test_losses_of_pytorch_metric_learning_take_a_loss_s_place(name: str, digits: tuple[Labeled, Labeled]) -> None:
     losses = pytest.importorskip("pytorch_metric_learning.losses")
     (features, labels), held_out = digits
     options = {"num_classes": 10, "embedding_size": 16} if name == "NormalizedSoftmaxLoss" else {}

@@ -60,7 +60,7 @@ def test_what_needs_torch_says_what_to_install(use: Callable[[], object]) -> Non
         use()
 
 
-def test_from_embeddings_to_neighbours(tmp_path: Path) -> None:
+def test_from_embeddings_to_neighbors(tmp_path: Path) -> None:
     from sklearn.datasets import load_digits
 
     embeddings = load_digits().data.astype(np.float32) + 0.01
@@ -90,7 +90,7 @@ def test_command_line(tmp_path: Path) -> None:
 
 
 def test_demo_without_images_says_so_and_uses_digits(tmp_path: Path) -> None:
-    demo = run("demo", "--out", tmp_path / "demo")
+    demo = run("demo", "--output", tmp_path / "demo")
     assert demo.returncode == 0, demo.stderr
     assert "digits" in demo.stdout + demo.stderr
 

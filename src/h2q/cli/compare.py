@@ -1,4 +1,4 @@
-"""``h2q compare``: what a learnt rotation gains on these embeddings."""
+"""``h2q compare``: what a learned rotation gains on these embeddings."""
 
 from dataclasses import asdict
 from typing import Annotated
@@ -32,11 +32,11 @@ def compare(
     queries: Annotated[
         int | None, typer.Option(min=1, help="Rows held out, drawn by seed. Default: 1,000, at most a tenth of all.")
     ] = None,
-    k: Annotated[int, typer.Option("-k", min=1, help="Neighbours that count.")] = 10,
-    metric: Annotated[Metric, typer.Option(help="What makes embeddings neighbours.")] = Metric.cosine,
+    k: Annotated[int, typer.Option("-k", min=1, help="Neighbors that count.")] = 10,
+    metric: Annotated[Metric, typer.Option(help="What makes embeddings neighbors.")] = Metric.cosine,
     center: CenterOption = True,
     whitening: WhiteningOption = 0.0,
-    restarts: Annotated[int, typer.Option(min=1, help="Starts of ITQ, each run to convergence.")] = 5,
+    n_init: Annotated[int, typer.Option(min=1, help="Starts of ITQ, each run to convergence.")] = 5,
     max_samples: Annotated[
         int, typer.Option(min=2, help="Rows used where the file has more, drawn by seed.")
     ] = 100_000,
@@ -76,8 +76,8 @@ def compare(
         lengths,
         k=k,
         metric=metric.value,
-        n_restarts=restarts,
-        seed=seed,
+        n_init=n_init,
+        random_state=seed,
         center=center,
         whitening=whitening,
     )

@@ -16,7 +16,7 @@ __all__ = ["demo"]
 
 
 def demo(
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the table and the picture.")] = Path(
+    out: Annotated[Path, typer.Option("--output", "-o", help="Folder for the table and the picture.")] = Path(
         "demo-results"
     ),
     full: Annotated[bool, typer.Option("--full", help="All 60,000 images of CIFAR-10, instead of 6,000.")] = False,
@@ -25,16 +25,16 @@ def demo(
 ) -> None:
     """Run the main job on real images.
 
-    Images to embeddings to codes to neighbours, scored by class and by float neighbours beside the baselines: a table
-    and a picture, which end in the folder --out.
+    Images to embeddings to codes to neighbors, scored by class and by float neighbors beside the baselines: a table
+    and a picture, which end in the folder --output.
     """
     from h2q.demo import learned, run
     from h2q.demo.data import load_demo_data
 
     if out.exists() and not out.is_dir():
-        raise typer.BadParameter(f"{out} is a file; expected a folder", param_hint="--out")
+        raise typer.BadParameter(f"{out} is a file; expected a folder", param_hint="--output")
     began = time.perf_counter()
-    data = load_demo_data(full=full, seed=seed)
+    data = load_demo_data(full=full, random_state=seed)
     if not as_json:
         for line in data.notes:
             print_paragraph(line)
@@ -44,15 +44,15 @@ def demo(
     if data.learnable:
         note = learned.missing_for_learning()
         if note is None:
-            stages.append(learned.learned_stage(data, full=full, seed=seed))
+            stages.append(learned.learned_stage(data, full=full, random_state=seed))
     results = []
     for stage in stages:
-        results.append(run.run_stage(stage, seed=seed))
+        results.append(run.run_stage(stage, random_state=seed))
         if not as_json:
             _print_result(results[-1])
-    written = run.write_results(out, data, results, seed=seed)
+    written = run.write_results(out, data, results, random_state=seed)
     if as_json:
-        document = run.as_json(data, results, seed)
+        document = run.to_document(data, results, seed)
         print_json(document | {"files": written, "seconds": round(time.perf_counter() - began, 1)})
         return
     for paragraph in (*run.explain(data), *([note] if note else [])):

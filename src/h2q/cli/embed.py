@@ -49,12 +49,12 @@ def embed(
 
     check_output(output, ".npy", ".npz")
     began = time.perf_counter()
-    dataset, unlabelled, n_skipped = _load(images, root, seed, skip_broken, download)
-    source: Any = dataset or unlabelled
+    dataset, unlabeled, n_skipped = _load(images, root, seed, skip_broken, download)
+    source: Any = dataset or unlabeled
     if hasher is None:
         from h2q.similarity.features import extract_features
 
-        key = None if unlabelled is None else unlabelled.fingerprint()
+        key = None if unlabeled is None else unlabeled.fingerprint()
         embeddings = extract_features(source, backbone, image_size=image_size, cache_key=key)
     else:
         from h2q.hasher import ImageHasher
@@ -97,5 +97,5 @@ def _load(
         if names and not any(entry.is_dir() and not entry.name.startswith(".") for entry in entries):
             screened = screen_files(folder, names, skip_broken=skip_broken, listed_in=images)
             return None, screened.images, screened.n_skipped
-    dataset = load_dataset(images, root, seed=seed, skip_broken=skip_broken, download=download)
+    dataset = load_dataset(images, root, random_state=seed, skip_broken=skip_broken, download=download)
     return dataset, None, dataset.n_skipped

@@ -22,8 +22,8 @@ class Ties(StrEnum):
     """Order of items at one Hamming distance."""
 
     EXPECTED = "expected"
-    FLOAT = "float"
-    INDEX = "index"
+    EMBEDDINGS = "embeddings"
+    ROW = "row"
     OPTIMISTIC = "optimistic"
     PESSIMISTIC = "pessimistic"
 
@@ -67,10 +67,10 @@ def evaluate(
         Empty, typer.Option(help="Queries without relevant items count as 0, or not at all.")
     ] = Empty.ZERO,
     query_embeddings: Annotated[
-        str | None, typer.Option(metavar="FILE", help="The embeddings of the queries; for --ties float.")
+        str | None, typer.Option(metavar="FILE", help="The embeddings of the queries; for --ties embeddings.")
     ] = None,
     database_embeddings: Annotated[
-        str | None, typer.Option(metavar="FILE", help="The embeddings of the items; for --ties float.")
+        str | None, typer.Option(metavar="FILE", help="The embeddings of the items; for --ties embeddings.")
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the bootstrap.")] = 0,
     as_json: JsonOption = False,
@@ -110,9 +110,9 @@ def evaluate(
         n_bits = None
     else:
         n_bits = 8 * asked.shape[1] if bits is None else bits
-        if ties is Ties.FLOAT and embeddings is None:
+        if ties is Ties.EMBEDDINGS and embeddings is None:
             raise typer.BadParameter(
-                "float needs --query-embeddings and --database-embeddings, whose distances break the ties",
+                "embeddings needs --query-embeddings and --database-embeddings, whose distances break the ties",
                 param_hint="--ties",
             )
         rows = _score_codes((asked.read(), ranked.read()), labels, n_bits, cuts, radii, ties.value, options, embeddings)
@@ -181,9 +181,9 @@ def _score_codes(
 ) -> list[Row]:  # fmt: skip
     from h2q.evaluation import evaluate_codes
 
-    query_embeddings, database_embeddings = (None, None) if ties != "float" or embeddings is None else embeddings
+    query_embeddings, database_embeddings = (None, None) if ties != "embeddings" or embeddings is None else embeddings
     found = evaluate_codes(
-        *codes, *labels, n_bits=n_bits, k=k, radius=radius, ties=ties, progress=True,
+        *codes, *labels, n_bits=n_bits, ks=k, radii=radius, ties=ties, progress=True,
         query_embeddings=query_embeddings, database_embeddings=database_embeddings, **options,
     )  # fmt: skip
     cuts: list[CutEvaluation] = [*found.at_k.values(), *found.within_radius.values()]

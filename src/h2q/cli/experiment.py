@@ -14,18 +14,20 @@ _Folder = Annotated[Path, typer.Argument(help="Folder of the experiment.")]
 
 def run(
     plan: Annotated[str, typer.Argument(help="Plan: a TOML file, or the name of one that h2q carries.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results; a run goes on where it stopped.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for the results; a run goes on where it stopped.")
+    ],
     processes: Annotated[int, typer.Option("--processes", "-p", min=1, help="Processes that share the work.")] = 1,
-    json_output: JsonOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Run what a plan asks for and the folder does not hold yet; kill it whenever you like, and run it again."""
     from h2q.experiments import load_plan, run_plan
 
-    summary = run_plan(load_plan(plan), out, processes=processes)
-    if json_output:
+    summary = run_plan(load_plan(plan), output, processes=processes)
+    if as_json:
         print_json(
             {
-                "folder": str(out), "cells": summary.n_cells, "done": summary.n_done, "new": summary.n_new,
+                "folder": str(output), "cells": summary.n_cells, "done": summary.n_done, "new": summary.n_new,
                 "failed": [{"cell": cell, "error": error} for cell, error in summary.failed],
                 "seconds": summary.seconds,
             }
@@ -38,17 +40,17 @@ def run(
         for cell, error in summary.failed:
             print(f"failed: {cell}: {error}")
         if not summary.failed:
-            print(f"next: h2q experiment report {out}")
+            print(f"next: h2q experiment report {output}")
     if summary.failed:
         raise typer.Exit(1)
 
 
-def status(folder: _Folder, json_output: JsonOption = False) -> None:
+def status(folder: _Folder, as_json: JsonOption = False) -> None:
     """Say how far an experiment is."""
     from h2q.experiments import status_of
 
     found = status_of(folder)
-    if json_output:
+    if as_json:
         quantizers = [{"quantizer": name, "done": done, "cells": cells} for name, done, cells in found.by_quantizer]
         failed = [{"cell": dict(cell), "error": error} for cell, error in found.failed]
         print_json(
@@ -69,7 +71,7 @@ def report(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder for the report instead of the experiment's.")
     ] = None,
-    json_output: JsonOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Write the report of what is done so far: report.html, report.md, report.tex and their figures."""
     from h2q.experiments import write_report
@@ -77,7 +79,7 @@ def report(
     if output is not None and output.exists() and not output.is_dir():
         raise typer.BadParameter(f"{output} is a file; expected a folder", param_hint="--output")
     written = write_report(folder, output)
-    if json_output:
+    if as_json:
         print_json({path.suffix.removeprefix("."): str(path) for path in written})
     else:
         for path in written:
@@ -86,13 +88,13 @@ def report(
 
 def show(
     plan: Annotated[str, typer.Argument(help="Plan: a TOML file, or the name of one that h2q carries.")] = "cifar10",
-    json_output: JsonOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Print a plan, to start one of your own from, once it is found to be right."""
     from h2q.experiments import cells_of, load_plan, read_plan
 
     text, checked = read_plan(plan), load_plan(plan)
-    if json_output:
+    if as_json:
         document: dict[str, Any] = {"plan": plan, "name": checked.name, "cells": len(list(cells_of(checked)))}
         print_json({**document, "text": text})
     else:

@@ -45,7 +45,7 @@ def fit(
     embeddings: EmbeddingsArgument,
     output: Annotated[Path, typer.Option("--output", "-o", help="The quantizer, a .safetensors file.")],
     method: Annotated[
-        MethodName, typer.Option(help="h2q: learnt reflections; itq; random: a random rotation; sign: none.")
+        MethodName, typer.Option(help="h2q: learned reflections; itq; random: a random rotation; sign: none.")
     ] = MethodName.h2q,
     bits: Annotated[
         int | None, typer.Option(min=1, max=65_536, help="Bits of a code. Default: one a dimension.")
@@ -58,7 +58,7 @@ def fit(
     schedule: Annotated[
         ScheduleName | None, typer.Option(help="Of h2q: annealed (default), or constant, the paper's.")
     ] = None,
-    restarts: Annotated[
+    n_init: Annotated[
         int | None,
         typer.Option(min=1, help="Starts; the best is kept. Default: 1 of itq, 8 or 1 of h2q, by bits."),
     ] = None,
@@ -76,7 +76,7 @@ def fit(
 
     check_output(output, ".safetensors")
     refuse_overwriting(output, embeddings)
-    extra = _method_options(method, objective=objective, schedule=schedule, n_restarts=restarts)
+    extra = _method_options(method, objective=objective, schedule=schedule, n_init=n_init)
     stored = open_array(embeddings)
     quantizer = METHODS[method.value].make(
         bits, center=center, whitening=whitening, max_samples=max_samples, random_state=seed, **extra
@@ -101,7 +101,7 @@ def fit(
         print_json(result)
         return
     print(
-        f"{METHODS[method.value].label}: {result['dimensions']} dimensions to {result['bits']} bits, learnt from "
+        f"{METHODS[method.value].label}: {result['dimensions']} dimensions to {result['bits']} bits, learned from "
         f"{result['rows']:,} rows in {format_seconds(seconds)}"
     )
     print(f"quantization error {error:.4f} (0: none, about 0.40: a random rotation)")
@@ -114,12 +114,12 @@ def _method_options(method: MethodName, **given: Any) -> dict[str, Any]:
 
     options = {name: value for name, value in given.items() if value is not None}
     h2q, itq = MethodName.h2q, MethodName.itq
-    takes = {"objective": (h2q,), "schedule": (h2q,), "n_restarts": (h2q, itq)}
+    takes = {"objective": (h2q,), "schedule": (h2q,), "n_init": (h2q, itq)}
     for name in options:
         if method not in takes[name]:
             raise typer.BadParameter(
                 f"only --method {' or '.join(takes[name])} takes it; the method is {method}",
-                param_hint="--" + name.removeprefix("n_"),
+                param_hint="--" + name.replace("_", "-"),
             )
     if options.get("objective", "l2") not in OBJECTIVES:
         raise typer.BadParameter(

@@ -1,4 +1,4 @@
-"""``h2q train``: labelled images to a hasher in a folder."""
+"""``h2q train``: labeled images to a hasher in a folder."""
 
 import dataclasses
 import time
@@ -39,9 +39,9 @@ def train(
     log: Annotated[str | None, typer.Option(help="csv or tensorboard: logs in OUTPUT.run.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in OUTPUT.run.")] = False,
     skip_broken: Annotated[bool, typer.Option("--skip-broken", help="Leave out images that do not decode.")] = False,
-    json_output: JsonOption = False,
+    as_json: JsonOption = False,
 ) -> None:
-    """Train a hasher on labelled images, say how good it is on held-out ones, and save it."""
+    """Train a hasher on labeled images, say how good it is on held-out ones, and save it."""
     from h2q.datasets import load_dataset
     from h2q.errors import require
 
@@ -65,16 +65,16 @@ def train(
     if epochs is not None:
         settings = dataclasses.replace(settings, epochs=epochs, min_steps=0)
     began = time.perf_counter()
-    dataset = load_dataset(data, seed=seed, skip_broken=skip_broken)
+    dataset = load_dataset(data, random_state=seed, skip_broken=skip_broken)
     hasher = ImageHasher(
         bits,
         loss=loss,
         backbone=backbone,
         image_size=image_size,
         train_blocks=None if whole else fine_tune,
-        settings=None if tuned else settings,
-        fine_tuning=settings if tuned else None,
-        seed=seed,
+        head_settings=None if tuned else settings,
+        network_settings=settings if tuned else None,
+        random_state=seed,
     )
     hardware = Hardware(devices=devices, precision=precision)
     run = output.with_name(f"{output.name}.run")
@@ -93,7 +93,7 @@ def train(
         "validation_map": hasher.validation_map_,
         "seconds": round(time.perf_counter() - began, 1),
     }
-    if json_output:
+    if as_json:
         print_json(result)
         return
     reached = hasher.validation_map_

@@ -64,11 +64,11 @@ def compare_quantizers(
     *,
     k: int = 10,
     metric: str = "cosine",
-    n_restarts: int = 5,
-    seed: int = 0,
+    n_init: int = 5,
+    random_state: int = 0,
     **options: Any,
 ) -> list[QuantizerScore]:
-    """Fit every method at every code length; score by quantization error and recall of the float neighbours.
+    """Fit every method at every code length; score by quantization error and recall of the float neighbors.
 
     Parameters
     ----------
@@ -79,12 +79,12 @@ def compare_quantizers(
     lengths : sequence of int
         Bits of the codes, each at most d.
     k : int
-        Neighbours that count.
+        Neighbors that count.
     metric : {"cosine", "euclidean"}
-        What makes float embeddings neighbours.
-    n_restarts : int
+        What makes float embeddings neighbors.
+    n_init : int
         Starts of ITQ, each run to convergence.
-    seed : int
+    random_state : int
         Of every quantizer.
     **options
         Further parameters of every quantizer, such as `center` and `whitening`.
@@ -114,8 +114,8 @@ def compare_quantizers(
     with progress_bar("comparing", len(lengths) * len(METHODS)) as advance:
         for n_bits in lengths:
             for key, method in METHODS.items():
-                extra = {"n_restarts": n_restarts} if key == "itq" else {}
-                quantizer = method.make(n_bits, random_state=seed, **options, **extra)
+                extra = {"n_init": n_init} if key == "itq" else {}
+                quantizer = method.make(n_bits, random_state=random_state, **options, **extra)
                 began = time.perf_counter()
                 quantizer.fit(embeddings)
                 seconds = time.perf_counter() - began

@@ -59,7 +59,7 @@ def find_parquet(folder: Path) -> list[Path]:
     return []
 
 
-def load(folder: Path, *, seed: int = 0, skip_broken: bool = False) -> ImageDataset:
+def load(folder: Path, *, random_state: int = 0, skip_broken: bool = False) -> ImageDataset:
     """Load CIFAR-10 with the paper's folds; smaller data, such as the sample, is split in proportion.
 
     Parameters
@@ -67,7 +67,7 @@ def load(folder: Path, *, seed: int = 0, skip_broken: bool = False) -> ImageData
     folder : path
         A folder with ``train.parquet`` and ``test.parquet``, with the hub's ``train-*-of-*.parquet`` (also in
         ``plain_text``) or with ``cifar-10-batches-py``; or one Parquet file.
-    seed : int
+    random_state : int
         Of the folds. The same images give the same folds whatever the order of their rows.
     skip_broken : bool
         Whether images that do not decode are left out.
@@ -90,7 +90,7 @@ def load(folder: Path, *, seed: int = 0, skip_broken: bool = False) -> ImageData
     images, labels = screened.images, labels[screened.kept]
     check_classes(labels, CLASSES, str(folder))
     sizes = scale_sizes(PER_CLASS, len(labels), N_IMAGES)
-    folds = split_per_class(labels, images.digests(), sizes, seed=seed, class_names=CLASSES)
+    folds = split_per_class(labels, images.digests(), sizes, random_state=random_state, class_names=CLASSES)
     return ImageDataset("cifar10", images, labels, CLASSES, folds, images.fingerprint(), screened.n_skipped)
 
 

@@ -27,7 +27,7 @@ ARCHIVES = (
 _FIELDS = {"images": ("id", "file_name"), "annotations": ("image_id", "category_id"), "categories": ("id", "name")}
 
 
-def load(folder: Path, *, seed: int = 0, skip_broken: bool = False) -> ImageDataset:
+def load(folder: Path, *, random_state: int = 0, skip_broken: bool = False) -> ImageDataset:
     """Load MS COCO 2014 with the paper's folds; images without any object are left out.
 
     Parameters
@@ -35,7 +35,7 @@ def load(folder: Path, *, seed: int = 0, skip_broken: bool = False) -> ImageData
     folder : path
         With ``annotations/instances_train2014.json``, ``annotations/instances_val2014.json``, ``train2014`` and
         ``val2014``.
-    seed : int
+    random_state : int
         Of the folds.
     skip_broken : bool
         Whether images that are missing or do not decode are left out.
@@ -61,15 +61,15 @@ def load(folder: Path, *, seed: int = 0, skip_broken: bool = False) -> ImageData
     ids = sorted(categories)
     labels = np.zeros((len(paths), len(ids)), dtype=np.bool_)
     labels[rows, np.searchsorted(ids, columns)] = True
-    labelled = np.flatnonzero(labels.any(axis=1))
+    labeled = np.flatnonzero(labels.any(axis=1))
     class_names = tuple(categories[i] for i in ids)
     screened = screen_files(
-        folder, [paths[i] for i in labelled.tolist()], skip_broken=skip_broken, listed_in=str(folder / "annotations")
+        folder, [paths[i] for i in labeled.tolist()], skip_broken=skip_broken, listed_in=str(folder / "annotations")
     )
-    images, labels = screened.images, labels[labelled][screened.kept]
+    images, labels = screened.images, labels[labeled][screened.kept]
     if not skip_broken:
         check_classes(labels, class_names, str(folder / "annotations"))
-    folds = split_at_random(images.paths, scale_sizes(SIZES, len(images), N_IMAGES), seed=seed)
+    folds = split_at_random(images.paths, scale_sizes(SIZES, len(images), N_IMAGES), random_state=random_state)
     return ImageDataset("coco", images, labels, class_names, folds, images.fingerprint(), screened.n_skipped)
 
 

@@ -11,7 +11,7 @@ __all__ = ["load"]
 PER_CLASS = {"train": 50, "query": 10, "validation": 10}
 
 
-def load(*, seed: int = 0) -> ImageDataset:
+def load(*, random_state: int = 0) -> ImageDataset:
     """Load the digits as RGB images of 8 x 8 pixels, with 50 / 10 / 10 images per class and the rest as database."""
     from sklearn.datasets import load_digits
 
@@ -20,5 +20,5 @@ def load(*, seed: int = 0) -> ImageDataset:
     images = PixelImages(np.repeat(gray[..., None], 3, axis=3), "scikit-learn's digits")
     labels = digits.target.astype(np.int64)
     names = tuple(str(name) for name in digits.target_names)
-    folds = split_per_class(labels, images.digests(), PER_CLASS, seed=seed, class_names=names)
+    folds = split_per_class(labels, images.digests(), PER_CLASS, random_state=random_state, class_names=names)
     return ImageDataset("digits", images, labels, names, folds, images.fingerprint())

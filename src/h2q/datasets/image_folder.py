@@ -16,7 +16,7 @@ SHARES: Mapping[str, float] = {"train": 0.4, "query": 0.1, "validation": 0.1}
 
 
 def load(
-    folder: Path, *, seed: int = 0, skip_broken: bool = False, fold_sizes: Mapping[str, float] | None = None
+    folder: Path, *, random_state: int = 0, skip_broken: bool = False, fold_sizes: Mapping[str, float] | None = None
 ) -> ImageDataset:
     """Load a folder in which every sub-folder is a class, named by the sub-folder; images may lie deeper in it.
 
@@ -24,7 +24,7 @@ def load(
     ----------
     folder : path
         The folder.
-    seed : int
+    random_state : int
         Of the folds.
     skip_broken : bool
         Whether images that do not decode, and sub-folders without images, are left out.
@@ -57,5 +57,5 @@ def load(
     labels = labels[screened.kept]
     check_classes(labels, classes, f"{folder} (whose images do not decode)")
     images = screened.images
-    folds = split_per_class(labels, images.paths, fold_sizes or SHARES, seed=seed, class_names=classes)
+    folds = split_per_class(labels, images.paths, fold_sizes or SHARES, random_state=random_state, class_names=classes)
     return ImageDataset(folder.name, images, labels, tuple(classes), folds, images.fingerprint(), screened.n_skipped)

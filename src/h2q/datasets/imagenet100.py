@@ -14,7 +14,7 @@ NO_DOWNLOAD = (
 )
 
 
-def load(folder: Path, *, seed: int = 0, skip_broken: bool = False) -> ImageDataset:
+def load(folder: Path, *, random_state: int = 0, skip_broken: bool = False) -> ImageDataset:
     """Load ImageNet-100 from HashNet's lists; the 5,000 test images alternate between query and validation.
 
     Parameters
@@ -22,9 +22,11 @@ def load(folder: Path, *, seed: int = 0, skip_broken: bool = False) -> ImageData
     folder : path
         With ``train.txt``, ``test.txt`` and ``database.txt``, and the images that they list. The absolute paths of the
         lists' authors are made relative to this folder.
-    seed : int
+    random_state : int
         Has no effect: the folds are published lists.
     skip_broken : bool
         Whether images that are missing or do not decode are left out.
     """
-    return list_files.load(folder, seed=seed, skip_broken=skip_broken, single_label=True, name="imagenet-100")
+    return list_files.load(
+        folder, random_state=random_state, skip_broken=skip_broken, single_label=True, name="imagenet-100"
+    )

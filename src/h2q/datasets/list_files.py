@@ -104,7 +104,7 @@ def strip_foreign_prefix(root: Path, paths: list[str]) -> list[str]:
 def load(
     source: Path,
     *,
-    seed: int = 0,
+    random_state: int = 0,
     skip_broken: bool = False,
     fold_sizes: Mapping[str, float] | None = None,
     single_label: bool = False,
@@ -116,8 +116,8 @@ def load(
     ----------
     source : path
         A folder with ``train.txt``, ``test.txt`` (or ``query.txt``) and ``database.txt``, and perhaps
-        ``validation.txt``; or one list file, which is split by `seed`. Image paths are relative to the folder.
-    seed : int
+        ``validation.txt``; or one list file, which is split by `random_state`. Image paths are relative to the folder.
+    random_state : int
         Of the split of one list file. Folds that come as files are what they are.
     skip_broken : bool
         Whether images that are missing or do not decode, and lines with a wrong number of labels, are left out.
@@ -168,7 +168,7 @@ def load(
     if single_label:
         labels = _as_class_ids(labels, images, source)
     if "all" in members:
-        folds = split_at_random(images.paths, fold_sizes or SHARES, seed=seed)
+        folds = split_at_random(images.paths, fold_sizes or SHARES, random_state=random_state)
     else:
         renumbered = np.full(len(paths), -1, dtype=np.int64)
         renumbered[screened.kept] = np.arange(len(screened.kept))

@@ -22,14 +22,16 @@ N_IMAGES = 195_834
 MIN_IMAGES = 5_000
 
 
-def load(folder: Path, *, seed: int = 0, skip_broken: bool = False, min_images: int = MIN_IMAGES) -> ImageDataset:
+def load(
+    folder: Path, *, random_state: int = 0, skip_broken: bool = False, min_images: int = MIN_IMAGES
+) -> ImageDataset:
     """Load NUS-WIDE with the concepts that at least `min_images` images have (21 for 5,000) and the paper's folds.
 
     Parameters
     ----------
     folder : path
         With ``ImageList/Imagelist.txt``, ``Groundtruth/AllLabels/Labels_<concept>.txt`` and the images in ``Flickr``.
-    seed : int
+    random_state : int
         Of the folds.
     skip_broken : bool
         Whether images that are missing or do not decode are left out.
@@ -51,12 +53,12 @@ def load(folder: Path, *, seed: int = 0, skip_broken: bool = False, min_images: 
     if not columns:
         raise FileFormatError(f"{label_folder} has no Labels_<concept>.txt with at least {min_images} images")
     labels = np.stack(columns, axis=1)
-    labelled = np.flatnonzero(labels.any(axis=1))
+    labeled = np.flatnonzero(labels.any(axis=1))
     screened = screen_files(
-        image_folder, [paths[i] for i in labelled.tolist()], skip_broken=skip_broken, listed_in=str(image_list)
+        image_folder, [paths[i] for i in labeled.tolist()], skip_broken=skip_broken, listed_in=str(image_list)
     )
-    images, labels = screened.images, labels[labelled][screened.kept]
-    folds = split_at_random(images.paths, scale_sizes(SIZES, len(images), N_IMAGES), seed=seed)
+    images, labels = screened.images, labels[labeled][screened.kept]
+    folds = split_at_random(images.paths, scale_sizes(SIZES, len(images), N_IMAGES), random_state=random_state)
     return ImageDataset("nus-wide", images, labels, tuple(concepts), folds, images.fingerprint(), screened.n_skipped)
 
 

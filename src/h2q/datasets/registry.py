@@ -33,7 +33,7 @@ def load_dataset(
     name: str | os.PathLike[str],
     root: str | os.PathLike[str] | None = None,
     *,
-    seed: int = 0,
+    random_state: int = 0,
     skip_broken: bool = False,
     download: bool = False,
     fold_sizes: Mapping[str, float] | None = None,
@@ -49,7 +49,7 @@ def load_dataset(
     root : path, optional
         The folder of the data set. By default a folder called `name` is looked for in `search_folders`; for "cifar10"
         the sample of 6,000 images in a source checkout comes last.
-    seed : int
+    random_state : int
         Of the folds: the same images and seed give the same folds.
     skip_broken : bool
         Whether to leave out what is missing or broken and count it in ``n_skipped``; takes decoding every image once.
@@ -81,22 +81,22 @@ def load_dataset(
     >>> {fold: len(positions) for fold, positions in dataset.folds.items()}
     {'train': 500, 'query': 100, 'validation': 100, 'database': 1097}
     """
-    seed = check_integer(seed, "seed", low=0)
+    random_state = check_integer(random_state, "random_state", low=0)
     if isinstance(name, str) and name in DATASETS:
         if fold_sizes is not None:
             raise ValueError(f"fold_sizes is for folders and list files of your own; {name} has the paper's folds")
         if name == "digits":
-            return digits.load(seed=seed)
-        return _load_published(name, None if root is None else Path(root), seed, skip_broken, download)
+            return digits.load(random_state=random_state)
+        return _load_published(name, None if root is None else Path(root), random_state, skip_broken, download)
     path = Path(name) if root is None else Path(root) / name
     if not path.exists():
         raise ValueError(f"{str(path)!r} is neither a data set ({', '.join(DATASETS)}) nor a folder or list file")
     if path.is_file() or list_files.find_lists(path):
-        return list_files.load(path, seed=seed, skip_broken=skip_broken, fold_sizes=fold_sizes)
-    return image_folder.load(path, seed=seed, skip_broken=skip_broken, fold_sizes=fold_sizes)
+        return list_files.load(path, random_state=random_state, skip_broken=skip_broken, fold_sizes=fold_sizes)
+    return image_folder.load(path, random_state=random_state, skip_broken=skip_broken, fold_sizes=fold_sizes)
 
 
-def _load_published(name: str, root: Path | None, seed: int, skip_broken: bool, download: bool) -> ImageDataset:
+def _load_published(name: str, root: Path | None, random_state: int, skip_broken: bool, download: bool) -> ImageDataset:
     source = _SOURCES[name]
     place = root or _find(name, sample=not download)
     if place is None and not download:
@@ -105,14 +105,14 @@ def _load_published(name: str, root: Path | None, seed: int, skip_broken: bool, 
         raise FileNotFoundError(f"no {name} in {looked}; {advice}, or name its folder with root or H2Q_DATA")
     place = place or data_folder() / name
     try:
-        return source.load(place, seed=seed, skip_broken=skip_broken)
+        return source.load(place, random_state=random_state, skip_broken=skip_broken)
     except FileNotFoundError:
         if not download:
             raise
     if source.download is None:
         raise ValueError(source.no_download)
     source.download(place)
-    return source.load(place, seed=seed, skip_broken=skip_broken)
+    return source.load(place, random_state=random_state, skip_broken=skip_broken)
 
 
 def _find(name: str, *, sample: bool) -> Path | None:

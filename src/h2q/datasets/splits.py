@@ -49,7 +49,7 @@ def split_per_class(
     keys: Sequence[str] | Sequence[bytes],
     sizes: Mapping[str, float],
     *,
-    seed: int,
+    random_state: int,
     class_names: Sequence[str],
 ) -> Folds:
     """Draw the same number of images of every class for train, query and validation; the rest is the database.
@@ -62,7 +62,7 @@ def split_per_class(
         What identifies each image (its path, or a digest of its content).
     sizes : mapping
         How many "train", "query" and "validation" images of each class: a count (int) or a share of the class (float).
-    seed : int
+    random_state : int
         The same seed gives the same folds.
     class_names : sequence of str
         For errors.
@@ -71,11 +71,11 @@ def split_per_class(
     --------
     >>> labels = np.repeat([0, 1], 10)
     >>> keys, sizes = [str(i) for i in range(20)], {"train": 3, "query": 0.1, "validation": 1}
-    >>> folds = split_per_class(labels, keys, sizes, seed=0, class_names=["cat", "dog"])
+    >>> folds = split_per_class(labels, keys, sizes, random_state=0, class_names=["cat", "dog"])
     >>> {fold: len(positions) for fold, positions in folds.items()}
     {'train': 6, 'query': 2, 'validation': 2, 'database': 10}
     """
-    generator = np.random.default_rng(check_integer(seed, "seed", low=0))
+    generator = np.random.default_rng(check_integer(random_state, "random_state", low=0))
     order = _canonical_order(keys)
     parts: list[Folds] = []
     for class_id, class_name in enumerate(class_names):
@@ -87,18 +87,18 @@ def split_per_class(
     return {fold: np.sort(np.concatenate([part[fold] for part in parts])) for fold in FOLDS}
 
 
-def split_at_random(keys: Sequence[str] | Sequence[bytes], sizes: Mapping[str, float], *, seed: int) -> Folds:
+def split_at_random(keys: Sequence[str] | Sequence[bytes], sizes: Mapping[str, float], *, random_state: int) -> Folds:
     """Draw train, query and validation images at random, whatever their labels; the rest is the database.
 
     Parameters are those of `split_per_class`; shares are of all images.
 
     Examples
     --------
-    >>> folds = split_at_random(list("abcdef"), {"train": 2, "query": 1, "validation": 1}, seed=0)
+    >>> folds = split_at_random(list("abcdef"), {"train": 2, "query": 1, "validation": 1}, random_state=0)
     >>> sorted(np.concatenate(list(folds.values())).tolist())
     [0, 1, 2, 3, 4, 5]
     """
-    generator = np.random.default_rng(check_integer(seed, "seed", low=0))
+    generator = np.random.default_rng(check_integer(random_state, "random_state", low=0))
     order = generator.permutation(_canonical_order(keys))
     folds = _cut(order, _fit_sizes(sizes, len(order)))
     return {fold: np.sort(positions) for fold, positions in folds.items()}

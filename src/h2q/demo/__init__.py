@@ -1,1 +1,1 @@
-"""The main job, whole: real images to embeddings to codes to neighbours, scored and shown beside the baselines."""
+"""The main job, whole: real images to embeddings to codes to neighbors, scored and shown beside the baselines."""

@@ -21,7 +21,7 @@ _BACKBONE = "efficientnet-lite0"
 
 @dataclass(frozen=True)
 class DemoData:
-    """Labelled images with features.
+    """Labeled images with features.
 
     Attributes
     ----------
@@ -32,7 +32,7 @@ class DemoData:
     images : sequence of PIL images, or None
         Decoded when asked for; None where Pillow is missing.
     features : ndarray of float32, shape (n, d)
-        Real-valued; centred on the training images.
+        Real-valued; centered on the training images.
     labels : ndarray of int64, shape (n,)
         Class ids.
     class_names : sequence of str
@@ -53,14 +53,14 @@ class DemoData:
     learnable: bool
 
 
-def load_demo_data(*, full: bool = False, seed: int = 0) -> DemoData:
+def load_demo_data(*, full: bool = False, random_state: int = 0) -> DemoData:
     """Load images, and their features from a frozen EfficientNet-Lite0, computed once and then read from the cache.
 
     Parameters
     ----------
     full : bool
         All 60,000 images of CIFAR-10 with the paper's folds, instead of 6,000.
-    seed : int
+    random_state : int
         Of the folds.
 
     Returns
@@ -77,7 +77,7 @@ def load_demo_data(*, full: bool = False, seed: int = 0) -> DemoData:
     """
     search_folders()  # a wrong H2Q_DATA must not look like no images
     try:
-        dataset = load_dataset("cifar10", seed=seed)
+        dataset = load_dataset("cifar10", random_state=random_state)
     except FileNotFoundError as error:
         advice = (
             "put its train.parquet and test.parquet, as the Hugging Face hub has them, into ~/.cache/h2q/cifar10, or "
@@ -85,7 +85,7 @@ def load_demo_data(*, full: bool = False, seed: int = 0) -> DemoData:
         )
         if full:
             raise FileNotFoundError(f"--full needs CIFAR-10, and there is none here: {advice}") from error
-        return _digits(seed, f"No images of CIFAR-10 here: {advice}.")
+        return _digits(random_state, f"No images of CIFAR-10 here: {advice}.")
     if full and len(dataset.images) <= 10 * _SAMPLE_PER_CLASS:
         raise FileNotFoundError(
             f"--full needs all 60,000 images of CIFAR-10, and only a sample of {len(dataset.images):,} was found; put "
@@ -98,11 +98,11 @@ def load_demo_data(*, full: bool = False, seed: int = 0) -> DemoData:
             from h2q.errors import MissingDependencyError
 
             raise MissingDependencyError(advice)
-        return _digits(seed, advice)
-    return _cifar10(dataset, full, seed)
+        return _digits(random_state, advice)
+    return _cifar10(dataset, full, random_state)
 
 
-def _cifar10(dataset: ImageDataset, full: bool, seed: int) -> DemoData:
+def _cifar10(dataset: ImageDataset, full: bool, random_state: int) -> DemoData:
     from h2q.similarity.features import extract_features
     from h2q.similarity.images import SelectedImages
 
@@ -115,16 +115,18 @@ def _cifar10(dataset: ImageDataset, full: bool, seed: int) -> DemoData:
         rows = everything
         if len(rows) > 10 * _SAMPLE_PER_CLASS:
             drawn = {"train": _SAMPLE_PER_CLASS, "query": 0, "validation": 0}
-            rows = split_per_class(dataset.labels, digests, drawn, seed=_SAMPLE_SEED, class_names=names)["train"]
+            rows = split_per_class(dataset.labels, digests, drawn, random_state=_SAMPLE_SEED, class_names=names)[
+                "train"
+            ]
         kept = [digests[row] for row in rows]
         sizes = scale_sizes(_PER_CLASS, len(rows), 10 * _SAMPLE_PER_CLASS)
-        folds = split_per_class(dataset.labels[rows], kept, sizes, seed=seed, class_names=names)
+        folds = split_per_class(dataset.labels[rows], kept, sizes, random_state=random_state, class_names=names)
     features = extract_features(dataset, _BACKBONE, positions=None if len(rows) == len(everything) else rows)
     return DemoData(
         f"{len(rows):,} images of CIFAR-10, features of a frozen EfficientNet-Lite0",
         (),
         SelectedImages(dataset.images, rows),
-        _centred(features, folds["train"]),
+        _centered(features, folds["train"]),
         dataset.labels[rows],
         dataset.class_names,
         folds,
@@ -132,8 +134,8 @@ def _cifar10(dataset: ImageDataset, full: bool, seed: int) -> DemoData:
     )
 
 
-def _digits(seed: int, why: str) -> DemoData:
-    dataset = load_dataset("digits", seed=seed)
+def _digits(random_state: int, why: str) -> DemoData:
+    dataset = load_dataset("digits", random_state=random_state)
     from sklearn.datasets import load_digits
 
     pixels = load_digits().data.astype(np.float32)
@@ -142,7 +144,7 @@ def _digits(seed: int, why: str) -> DemoData:
         f"{len(pixels):,} handwritten digits, their {pixels.shape[1]} pixels that vary as embeddings",
         (why, "Running on scikit-learn's digits instead: the same job, smaller."),
         None if importlib.util.find_spec("PIL") is None else dataset.images,
-        _centred(pixels, dataset.folds["train"]),
+        _centered(pixels, dataset.folds["train"]),
         dataset.labels,
         [f"digit {name}" for name in dataset.class_names],
         dataset.folds,
@@ -150,7 +152,7 @@ def _digits(seed: int, why: str) -> DemoData:
     )
 
 
-def _centred(features: NDArray[np.float32], train: NDArray[np.int64]) -> NDArray[np.float32]:
+def _centered(features: NDArray[np.float32], train: NDArray[np.int64]) -> NDArray[np.float32]:
     """Take away the training images' mean: the same embeddings for codes and for the real-valued reference."""
     mean = features[train].mean(axis=0, dtype=np.float64).astype(np.float32)
     return np.asarray(features - mean)

@@ -40,7 +40,7 @@ def contenders() -> tuple[Contender, ...]:
     return tuple(rows)
 
 
-def learned_stage(data: DemoData, *, full: bool = False, seed: int = 0) -> Stage:
+def learned_stage(data: DemoData, *, full: bool = False, random_state: int = 0) -> Stage:
     """Return the stage whose embeddings come from heads: trained on the training images, when they are asked for."""
     from h2q.similarity.frozen import train_head
 
@@ -61,9 +61,9 @@ def learned_stage(data: DemoData, *, full: bool = False, seed: int = 0) -> Stage
             n_bits=n_bits,
             penalty=penalty,
             penalty_weight=weight,
-            seed=seed,
+            random_state=random_state,
         )
         return embed_folds(head.embed(data.features), data.labels, data.folds)
 
-    title = f"the same images, embeddings learnt from {len(train):,} of them ({LOSS})"
+    title = f"the same images, embeddings learned from {len(train):,} of them ({LOSS})"
     return Stage(title, FULL_LENGTHS if full else LENGTHS, embed, contenders())

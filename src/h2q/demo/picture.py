@@ -15,7 +15,7 @@ __all__ = ["PictureRow", "draw_neighbors", "one_query_a_class"]
 
 _SIDE, _GAP, _CAPTION, _MARGIN, _TITLE = 96, 14, 24, 28, 92
 _AFTER_QUERY = 36
-_INK, _GREY, _RIGHT, _WRONG, _PAPER = "#1b1b1b", "#6b6b6b", "#2b8a3e", "#d6336c", "#ffffff"
+_INK, _GRAY, _RIGHT, _WRONG, _PAPER = "#1b1b1b", "#6b6b6b", "#2b8a3e", "#d6336c", "#ffffff"
 _FRAME, _CROSS = 5, 22
 
 
@@ -78,11 +78,11 @@ def draw_neighbors(path: Path, rows: Sequence[PictureRow], class_names: Sequence
 
     # Pillow's own font has no raised two.
     pen.text((_MARGIN, 18), title.replace("²", "2"), fill=_INK, font=large)
-    pen.text((_MARGIN, 56), "query", fill=_GREY, font=small)
+    pen.text((_MARGIN, 56), "query", fill=_GRAY, font=small)
     wrong = sum(label != row.label for row in rows for label in row.found_labels)
     shown = sum(len(row.found_labels) for row in rows)
     counted = f"nearest first, left to right; {wrong} of {shown} are of another class, marked in red"
-    pen.text((first, 56), counted, fill=_GREY, font=small)
+    pen.text((first, 56), counted, fill=_GRAY, font=small)
     for number, row in enumerate(rows):
         y = _TITLE + number * (_SIDE + _CAPTION + _GAP)
         place(row.query, _MARGIN, y)

@@ -84,7 +84,7 @@ def frozen_stage(data: DemoData) -> Stage:
     )
 
 
-def run_stage(stage: Stage, *, seed: int = 0) -> DemoResult:
+def run_stage(stage: Stage, *, random_state: int = 0) -> DemoResult:
     """Score the real-valued embeddings and every contender at every length.
 
     The real-valued embeddings have one row where they are the same at every length.
@@ -100,7 +100,7 @@ def run_stage(stage: Stage, *, seed: int = 0) -> DemoResult:
                 scores.append(score_embeddings(plain))
                 scored = plain
             for contender in stage.contenders:
-                score, ids = score_codes(stage.embed(n_bits, contender.variant), contender, n_bits, seed)
+                score, ids = score_codes(stage.embed(n_bits, contender.variant), contender, n_bits, random_state)
                 scores.append(score)
                 if n_bits == pictured and contender.label == PICTURED:
                     found = ids
@@ -118,7 +118,7 @@ def table_row(score: Score) -> list[str]:
         "" if score.n_bits is None else str(score.n_bits),
         "" if score.quantization_error is None else f"{score.quantization_error:.3f}",
         f"{100 * score.map_expected:.1f}",
-        f"{100 * score.map_float:.1f}",
+        f"{100 * score.map_embeddings:.1f}",
         f"{100 * score.recall:.1f}",
         "" if score.fit_seconds is None else f"{score.fit_seconds:.2f} s",
     ]
@@ -144,7 +144,7 @@ def explain(data: DemoData) -> list[str]:
     ]
 
 
-def write_results(folder: Path, data: DemoData, results: Sequence[DemoResult], *, seed: int) -> dict[str, Path]:
+def write_results(folder: Path, data: DemoData, results: Sequence[DemoResult], *, random_state: int) -> dict[str, Path]:
     """Write the tables as JSON and Markdown, and the picture of the last stage; return where each is.
 
     Raises
@@ -154,7 +154,7 @@ def write_results(folder: Path, data: DemoData, results: Sequence[DemoResult], *
     """
     folder.mkdir(parents=True, exist_ok=True)
     written = {"table": folder / "table.md", "json": folder / "results.json"}
-    write_json(written["json"], as_json(data, results, seed))
+    write_json(written["json"], to_document(data, results, random_state))
     with atomic_path(written["table"]) as temporary:
         temporary.write_text(_markdown(data, results), encoding="utf-8")
     if data.images is not None:
@@ -163,7 +163,7 @@ def write_results(folder: Path, data: DemoData, results: Sequence[DemoResult], *
     return written
 
 
-def as_json(data: DemoData, results: Sequence[DemoResult], seed: int) -> dict[str, Any]:
+def to_document(data: DemoData, results: Sequence[DemoResult], random_state: int) -> dict[str, Any]:
     """Return everything in the tables, for programs."""
     return {
         "data": data.title,
@@ -171,7 +171,7 @@ def as_json(data: DemoData, results: Sequence[DemoResult], seed: int) -> dict[st
         "folds": {name: len(rows) for name, rows in data.folds.items()},
         "map_at": min(K_PRECISION, len(data.folds["database"])),
         "recall_at": K_RECALL,
-        "seed": seed,
+        "seed": random_state,
         "stages": [
             {"title": result.stage.title, "scores": [asdict(score) for score in result.scores]} for result in results
         ],

@@ -42,8 +42,7 @@ class Contender:
 
 
 CONTENDERS = tuple(
-    Contender(method.label, method.make, (("n_restarts", 5),) if key == "itq" else ())
-    for key, method in METHODS.items()
+    Contender(method.label, method.make, (("n_init", 5),) if key == "itq" else ()) for key, method in METHODS.items()
 )
 
 
@@ -79,7 +78,7 @@ def embed_folds(
     folds: Mapping[str, NDArray[np.int64]],
     n_components: int | None = None,
 ) -> Embedded:
-    """Cut embeddings of all images into folds, and find the true neighbours of each query.
+    """Cut embeddings of all images into folds, and find the true neighbors of each query.
 
     With `n_components` quantizers get so many principal components of the training embeddings, which the quantizers of
     shorter codes would find again and again.
@@ -107,10 +106,10 @@ class Score:
         Bytes of an item.
     quantization_error : float or None
         L2, of the queries.
-    map_expected, map_float : float
+    map_expected, map_embeddings : float
         Mean average precision by class, 0 to 1, ties averaged over or broken by the embeddings.
     recall : float
-        Of the true neighbours, 0 to 1.
+        Of the true neighbors, 0 to 1.
     fit_seconds : float or None
         What the fit took.
     """
@@ -120,7 +119,7 @@ class Score:
     n_bytes: int
     quantization_error: float | None
     map_expected: float
-    map_float: float
+    map_embeddings: float
     recall: float
     fit_seconds: float | None
 
@@ -133,9 +132,11 @@ def score_embeddings(embedded: Embedded) -> Score:
     return Score("real-valued", None, 4 * embedded.real_query.shape[1], None, found, found, 1.0, None)
 
 
-def score_codes(embedded: Embedded, contender: Contender, n_bits: int, seed: int) -> tuple[Score, NDArray[np.int64]]:
+def score_codes(
+    embedded: Embedded, contender: Contender, n_bits: int, random_state: int
+) -> tuple[Score, NDArray[np.int64]]:
     """Fit a quantizer, index the database's codes, search and score; give also the ids that each query found."""
-    quantizer = contender.make(n_bits, random_state=seed, **dict(contender.options))
+    quantizer = contender.make(n_bits, random_state=random_state, **dict(contender.options))
     began = time.perf_counter()
     quantizer.fit(embedded.train)
     fit_seconds = time.perf_counter() - began
@@ -152,10 +153,10 @@ def score_codes(embedded: Embedded, contender: Contender, n_bits: int, seed: int
             n_bits=n_bits,
             k=_k(embedded),
             ties=ties,
-            query_embeddings=embedded.real_query if ties == "float" else None,
-            database_embeddings=embedded.real_database if ties == "float" else None,
+            query_embeddings=embedded.real_query if ties == "embeddings" else None,
+            database_embeddings=embedded.real_database if ties == "embeddings" else None,
         ).value
-        for ties in ("expected", "float")
+        for ties in ("expected", "embeddings")
     )
     score = Score(
         contender.label,

@@ -7,8 +7,8 @@ from .code_evaluation import evaluate_codes as evaluate_codes
 from .cumulative_gain import ndcg as ndcg
 from .diagnosis import CodesDiagnosis as CodesDiagnosis
 from .diagnosis import diagnose_codes as diagnose_codes
-from .float_neighbors import float_neighbors as float_neighbors
-from .float_neighbors import neighbor_recall as neighbor_recall
+from .exact_neighbors import float_neighbors as float_neighbors
+from .exact_neighbors import neighbor_recall as neighbor_recall
 from .precision_recall import precision as precision
 from .precision_recall import precision_recall_curve as precision_recall_curve
 from .precision_recall import recall as recall

@@ -101,7 +101,7 @@ def mean_average_precision(
         Only the k first items count; beyond the database all do. Default: all.
     radius : int, optional
         Only items within this Hamming distance count. Default: all.
-    ties : {"expected", "float", "index", "optimistic", "pessimistic"}
+    ties : {"expected", "embeddings", "row", "optimistic", "pessimistic"}
         Order of items at one distance: the expectation over random orders; by the distance of the float embeddings at
         unit norm (the key of the paper's authors: 10 * Hamming + squared Euclidean distance; what even these leave tied
         is averaged over); by database row; relevant ones first; relevant ones last.
@@ -112,7 +112,7 @@ def mean_average_precision(
         A query without any relevant item in the database counts as 0, or not at all. One whose relevant items do not
         count, for k or radius, has 0 in either case.
     query_embeddings, database_embeddings : array-like of float, shape (n, d), optional
-        Needed for ``ties="float"``.
+        Needed for ``ties="embeddings"``.
 
     Returns
     -------

@@ -63,8 +63,8 @@ def evaluate_codes(
     database_labels: Any,
     *,
     n_bits: int,
-    k: Sequence[int | None] = (None,),
-    radius: Sequence[int] = (0, 1, 2),
+    ks: Sequence[int | None] = (None,),
+    radii: Sequence[int] = (0, 1, 2),
     ties: str = "expected",
     divisor: str = "retrieved",
     empty: str = "zero",
@@ -80,9 +80,9 @@ def evaluate_codes(
     query_codes, database_codes, query_labels, database_labels, n_bits, ties, divisor, query_embeddings, \
 database_embeddings
         See `mean_average_precision`.
-    k : list of (int or None)
+    ks : list of (int or None)
         Cuts of the ranking; None: all items count.
-    radius : list of int
+    radii : list of int
         Hamming radii.
     empty : {"zero", "skip"}
         A query counts as 0, or not at all: for precision if no item counts, otherwise if none is relevant.
@@ -105,19 +105,19 @@ database_embeddings
     --------
     >>> import numpy as np
     >>> database = np.array([[0b00], [0b01], [0b10]], dtype=np.uint8) << 6
-    >>> found = evaluate_codes(database[:1], database, [1], [0, 0, 1], n_bits=2, k=[2, None])
+    >>> found = evaluate_codes(database[:1], database, [1], [0, 0, 1], n_bits=2, ks=[2, None])
     >>> found.at_k[2].precision.value, found.within_radius[0].mean_average_precision.value
     (0.25, 0.0)
     """
     for name, value, known in (("divisor", divisor, DIVISORS), ("empty", empty, EMPTY), ("gain", gain, GAINS)):
         check_choice(value, name, known)
-    for name, values in (("k", k), ("radius", radius)):
+    for name, values in (("ks", ks), ("radii", radii)):
         if not isinstance(values, (list, tuple, range)):
             raise TypeError(f"{name} must be a list, such as [1, 2]; got {describe(values)}")
-    top, near = [Cut.checked(k=value) for value in k], [Cut.checked(radius=value) for value in radius]
+    top, near = [Cut.checked(k=value) for value in ks], [Cut.checked(radius=value) for value in radii]
     cuts = [*top, *near]
     if not cuts:
-        raise ValueError("there is nothing to compute: give at least one k or radius")
+        raise ValueError("there is nothing to compute: give at least one of ks and radii")
     ranker = CodeRanker(
         query_codes, database_codes, query_labels, database_labels, n_bits=n_bits, ties=ties, gain=gain,
         query_embeddings=query_embeddings, database_embeddings=database_embeddings,
@@ -148,5 +148,5 @@ database_embeddings
             )
         )
     return CodesEvaluation(
-        dict(zip(k, found[: len(top)], strict=True)), dict(zip(radius, found[len(top) :], strict=True))
+        dict(zip(ks, found[: len(top)], strict=True)), dict(zip(radii, found[len(top) :], strict=True))
     )

@@ -169,8 +169,8 @@ def _pair_distances(
     known = np.zeros(n, np.int64) if labels is None else labels
     counts = CodeRanker(codes[sample], codes, known[sample], known, n_bits=n_bits, ties="expected").count_all()
     # An item is no pair with itself; it is similar to itself if it has a label.
-    labelled = len(sample) if known.ndim == 1 else int(known[sample].any(axis=1).sum())
-    counts[0] -= [len(sample) - labelled, labelled]
+    labeled = len(sample) if known.ndim == 1 else int(known[sample].any(axis=1).sum())
+    counts[0] -= [len(sample) - labeled, labeled]
     return counts.sum(axis=1), None if labels is None else counts[:, 1]
 
 

@@ -121,7 +121,7 @@ class CodeRanker(Ranker):
     ties : str
         One of `TIES`.
     query_embeddings, database_embeddings : array-like of float, shape (n, d), or None
-        For the ties "float".
+        For the ties "embeddings".
     gain : {"exponential", "linear", None}
         What an item of a grade is worth, if that is asked for.
 
@@ -144,16 +144,16 @@ class CodeRanker(Ranker):
         counters = (self.n_bits + 1) * self.n_grades ** (1 if ties == "expected" else 2)
         self.block_queries = max(1, min(self.block_queries, _COUNTERS // counters))
         self._unit = None
-        if ties == "float":
+        if ties == "embeddings":
             self._unit = UnitDistances(query_embeddings, database_embeddings, len(queries), len(database))
         else:
-            self.block_pairs = _ORDERED_PAIRS if ties == "index" else _COUNTED_PAIRS
+            self.block_pairs = _ORDERED_PAIRS if ties == "row" else _COUNTED_PAIRS
 
     def rank(self, some: slice, cuts: Sequence[Cut]) -> Rankings:
         """See `Ranker.rank`."""
         counts = self.count(some)
         by_distance, by_grade = counts.sum(axis=2), counts.sum(axis=1)
-        if self.ties in ("float", "index"):
+        if self.ties in ("embeddings", "row"):
             sizes = [cut.sizes(len(counts), self.n_database, by_distance).max() for cut in cuts]
             length = max(1, *sizes)
             if self._unit is not None:
@@ -252,12 +252,12 @@ def gains_of(gain: str | None, relevance: Relevance) -> NDArray[np.float64]:
 class UnitDistances:
     """Squared Euclidean distances of embeddings at unit norm, from 0 to 4, in float64.
 
-    In float32 near neighbours would change places, which moves average precision in the seventh decimal.
+    In float32 near neighbors would change places, which moves average precision in the seventh decimal.
     """
 
     def __init__(self, queries: Any, database: Any, n_queries: int | None, n_database: int | None) -> None:
         if queries is None or database is None:
-            raise ValueError('ties="float" needs query_embeddings and database_embeddings')
+            raise ValueError('ties="embeddings" needs query_embeddings and database_embeddings')
         self.queries = _checked_rows(queries, "query_embeddings", n_queries)
         self.database = _checked_rows(database, "database_embeddings", n_database)
         if self.queries.shape[1] != self.database.shape[1]:

@@ -20,7 +20,7 @@ __all__ = ["DIVISORS", "EMPTY", "GAINS", "TIES", "Cut", "Measure", "Rankings", "
 DIVISORS = ("retrieved", "relevant")
 GAINS = ("exponential", "linear")
 EMPTY = ("zero", "skip")
-TIES = ("expected", "float", "index", "optimistic", "pessimistic")
+TIES = ("expected", "embeddings", "row", "optimistic", "pessimistic")
 
 
 def check_choice(value: Any, name: str, known: tuple[str, ...]) -> str:

@@ -243,12 +243,12 @@ class PrecisionRecallCurve:
 
 @dataclass(frozen=True, eq=False)
 class NeighborRecall(MeanOverQueries):
-    """The share of the true neighbours that a search found, from 0 to 1.
+    """The share of the true neighbors that a search found, from 0 to 1.
 
     Attributes
     ----------
     k : int
-        True neighbours of each query.
+        True neighbors of each query.
     n_found : int
         Items that the search gave for each query.
     """

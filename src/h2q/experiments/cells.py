@@ -118,7 +118,7 @@ def _cell_options(plan: Plan, dataset: str, quantizer: str) -> dict[str, Any]:
     if quantizer != "real":
         options["center"] = plan.center
     if quantizer == "itq":
-        options["n_restarts"] = plan.itq_restarts
+        options["n_init"] = plan.n_init
     if quantizer.startswith("h2q-"):
         options["schedule"] = plan.schedule
     return options

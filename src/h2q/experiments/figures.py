@@ -25,7 +25,7 @@ def draw_figures(results: Results) -> tuple[Figure, ...]:
         settings = [each for each in results.settings if (each.dataset, each.backbone) == (dataset, backbone)]
         where = f"{dataset}, {backbone}"
         name = "".join(character if character.isalnum() else "-" for character in f"{dataset}-{backbone}")
-        if results.by_cell("sign", "map_float") and len(results.quantizers) > 1:
+        if results.by_cell("sign", "map_embeddings") and len(results.quantizers) > 1:
             figures.append(_gains(results, settings, f"gains-{name}", where))
         figures.append(_curves(results, settings, f"map-{name}", where))
     return tuple(figures)

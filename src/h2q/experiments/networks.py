@@ -46,7 +46,7 @@ class EmbeddedNetwork:
 @lru_cache(maxsize=2)
 def load_data(name: str, seed: int) -> ImageDataset:
     """Load a data set with the folds of a seed; what was loaded last is kept."""
-    return load_dataset(name, seed=seed)
+    return load_dataset(name, random_state=seed)
 
 
 @lru_cache(maxsize=2)
@@ -198,7 +198,7 @@ def _training_options(spec: NetworkSpec, weight: float | None) -> dict[str, Any]
     options: dict[str, Any] = {
         "loss": spec.loss,
         "n_bits": spec.n_bits,
-        "seed": spec.seed,
+        "random_state": spec.seed,
         "settings": TrainingSettings(**spec.options["settings"]),
         "progress": False,
     }

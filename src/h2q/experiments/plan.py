@@ -63,7 +63,7 @@ class Plan:
         The penalty of a loss, a name in `h2q.similarity.penalties.PENALTIES`, where it is not the loss's published one.
     center : bool
         Whether quantizers take the mean away; the paper's do not.
-    itq_restarts : int
+    n_init : int
         Random starts of ITQ, each run to convergence.
     schedule : {"annealed", "constant"}
         Of `HouseholderQuantizer`.
@@ -87,7 +87,7 @@ class Plan:
     weights: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     penalty_by_loss: Mapping[str, str] = field(default_factory=dict)
     center: bool = False
-    itq_restarts: int = 10
+    n_init: int = 10
     schedule: str = "annealed"
     k: int | None = None
     divisor: str = "retrieved"
@@ -197,7 +197,7 @@ def parse_plan(text: str) -> Plan:
     training = root.table("training", ("preset", "image_size", "train_blocks", *_setting_names()))
     penalty = root.table("penalty", ("weights", "by_loss"))
     hswd = root.table("hswd", ("weights",))
-    quantization = root.table("quantization", ("center", "itq_restarts", "schedule"))
+    quantization = root.table("quantization", ("center", "n_init", "schedule"))
     scoring = root.table("scoring", ("k", "divisor", "empty"))
 
     by_loss = penalty.text_by_text("by_loss")
@@ -218,7 +218,7 @@ def parse_plan(text: str) -> Plan:
         weights=_read_weights(quantizers, losses, by_loss, penalty, hswd),
         penalty_by_loss=by_loss,
         center=quantization.boolean("center", False),
-        itq_restarts=quantization.integer("itq_restarts", 10) or 0,
+        n_init=quantization.integer("n_init", 10) or 0,
         schedule=quantization.choice("schedule", ("annealed", "constant"), "annealed"),
         k=scoring.integer("k", None),
         divisor=scoring.choice("divisor", ("retrieved", "relevant"), "retrieved"),
@@ -278,7 +278,7 @@ def _check_values(plan: Plan) -> None:
         check_n_bits(number, "[grid] bits")
     for number in plan.seeds:
         check_integer(number, "[grid] seeds", low=0)
-    check_integer(plan.itq_restarts, "[quantization] itq_restarts", low=1)
+    check_integer(plan.n_init, "[quantization] n_init", low=1)
     if plan.k is not None:
         check_integer(plan.k, "[scoring] k", low=1)
     if plan.image_size is not None:

@@ -126,14 +126,14 @@ def _main_quantizer(results: Results) -> str | None:
 
 def _facts(results: Results) -> tuple[tuple[str, str], ...]:
     main, facts = _main_quantizer(results), []
-    real, sign = results.by_cell("real", "map_float"), results.by_cell("sign", "map_float")
+    real, sign = results.by_cell("real", "map_embeddings"), results.by_cell("sign", "map_embeddings")
     if real:
         facts.append((f"{100 * np.mean(list(real.values())):.1f} %", "mean mAP of the real-valued embeddings"))
     if main is not None:
-        values = results.by_cell(main, "map_float")
+        values = results.by_cell(main, "map_embeddings")
         found = compare(values, sign)
         if found is not None:
-            facts.append((signed(found.mean).text, f'points of {label(main)} over sign on average, ties "float"'))
+            facts.append((signed(found.mean).text, f'points of {label(main)} over sign on average, ties "embeddings"'))
             facts.append((f"{found.n_better} of {found.n_cells}", f"cells in which {label(main)} is above sign"))
         back = given_back(values, sign, real)
         if back is not None:
@@ -144,7 +144,7 @@ def _facts(results: Results) -> tuple[tuple[str, str], ...]:
 def _findings(results: Results) -> list[Block]:
     """Say in words what a reader would look for, the unwelcome included."""
     main, lines = _main_quantizer(results), []
-    real = results.by_cell("real", "map_float")
+    real = results.by_cell("real", "map_embeddings")
     if real:
         key, lowest = min(real.items(), key=lambda item: item[1])
         lines.append(f"The lowest real-valued mAP is {100 * lowest:.1f} % ({_name(key)}).")
@@ -191,7 +191,7 @@ def _protocol_table(results: Results) -> DocumentTable:
         ("seeds", f"{', '.join(map(str, plan['seeds']))}: each draws folds, initial weights, batches and rotations"),
         ("score", f"mAP@{'/'.join(ks)}, divisor {plan['divisor']}, queries without relevant items: {plan['empty']}"),
         ("ties", "float: broken by the embeddings (the authors' key); expected: mean over all orders, codes alone"),
-        ("quantizers", f"center {str(plan['center']).lower()}; ITQ {plan['itq_restarts']} starts to convergence; "
+        ("quantizers", f"center {str(plan['center']).lower()}; ITQ {plan['n_init']} starts to convergence; "
          f"H²Q schedule {plan['schedule']}"),
         ("versions", "; ".join(sorted({_versions_line(row.record["versions"]) for row in results.rows}))),
     ]  # fmt: skip

@@ -12,7 +12,7 @@ from h2q.experiments.store import ExperimentFolder
 
 __all__ = ["METRICS", "Results", "Row", "Setting", "Status", "load_results", "reference_rows", "status_of"]
 
-METRICS = ("map_float", "map_expected")
+METRICS = ("map_embeddings", "map_expected")
 
 _REFERENCE_NAMES = {
     "cel": "CosineEmbedding", "dch": "DCH", "dhn": "DHN", "dpsh": "DPSH", "hyp2": "HyP2", "wglhh": "WGLHH",
@@ -44,7 +44,7 @@ class Row:
     quantizer : str
         Its quantizer.
     scores : mapping
-        "map_real", "map_float", "map_expected", ...
+        "map_real", "map_embeddings", "map_expected", ...
     record : mapping
         All that was written about it.
     """

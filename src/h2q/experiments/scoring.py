@@ -42,7 +42,7 @@ def make_quantizer(name: str, seed: int, options: Mapping[str, Any]) -> Any:
     if name == "random":
         return RandomRotationQuantizer(center=center, random_state=seed)
     if name == "itq":
-        return ITQQuantizer(center=center, random_state=seed, n_restarts=options["n_restarts"])
+        return ITQQuantizer(center=center, random_state=seed, n_init=options["n_init"])
     objective = name.removeprefix("h2q-")
     if objective == name or objective not in OBJECTIVES:
         raise ValueError(f"there is no quantizer {name!r}")
@@ -64,7 +64,7 @@ def score_codes(embedded: Embedded, quantizer: Any, options: Mapping[str, Any]) 
     Returns
     -------
     dict
-        "scores": mAP of both tie policies, with the 95 % bootstrap interval over queries of "float", the L1 and L2
+        "scores": mAP of both tie policies, with the 95 % bootstrap interval over queries of "embeddings", the L1 and L2
         quantization errors of the database and its distinct codes; "seconds": of fit, encode and score.
     """
     began = time.perf_counter()
@@ -73,8 +73,8 @@ def score_codes(embedded: Embedded, quantizer: Any, options: Mapping[str, Any]) 
     query_codes, database_codes = quantizer.encode(embedded.query), quantizer.encode(embedded.database)
     encoded = time.perf_counter()
     found = {}
-    for ties in ("float", "expected"):
-        by_float = ties == "float"
+    for ties in ("embeddings", "expected"):
+        by_float = ties == "embeddings"
         found[ties] = mean_average_precision(
             query_codes, database_codes, embedded.query_labels, embedded.database_labels,
             n_bits=quantizer.n_bits_, ties=ties,
@@ -85,8 +85,8 @@ def score_codes(embedded: Embedded, quantizer: Any, options: Mapping[str, Any]) 
     rotated = quantizer.transform(embedded.database)
     rotated *= np.sqrt(rotated.shape[1]) / np.linalg.norm(rotated, axis=1, keepdims=True)
     scores = {
-        "map_float": found["float"].value,
-        "map_float_interval": list(found["float"].confidence_interval()),
+        "map_embeddings": found["embeddings"].value,
+        "map_embeddings_interval": list(found["embeddings"].confidence_interval()),
         "map_expected": found["expected"].value,
         "quantization_error_l1": l1(rotated)[0],
         "quantization_error_l2": l2(rotated)[0],

@@ -69,7 +69,7 @@ class ExperimentFolder:
             plan: dict[str, Any] = read_json(self.path / "plan.json")
         except FileNotFoundError as error:
             raise FileNotFoundError(
-                f"{self.path} holds no experiment; start one with: h2q experiment run PLAN --out {self.path}"
+                f"{self.path} holds no experiment; start one with: h2q experiment run PLAN --output {self.path}"
             ) from error
         return plan
 

@@ -30,7 +30,7 @@ LABELS = {
     "itq": "ITQ",
     "-": "own",
 }
-TIES = {"map_float": "float", "map_expected": "expected"}
+TIES = {"map_embeddings": "embeddings", "map_expected": "expected"}
 _NOTHING = Value("–")
 
 
@@ -162,10 +162,10 @@ def reference_table(results: Results) -> Table | None:
     backbones = sorted({row.setting.backbone for row in reference})
     ours = sorted({setting.backbone for setting in results.settings})
     losses = [loss for loss in results.plan["losses"] if any(row.setting.loss == loss for row in reference)]
-    if not losses or not results.by_cell("sign", "map_float"):
+    if not losses or not results.by_cell("sign", "map_embeddings"):
         return None
     theirs = {(row.setting, row.quantizer): row.map_percent / 100 for row in reference}
-    mean = _mean_over_seeds({name: results.by_cell(name, "map_float") for name in results.quantizers})
+    mean = _mean_over_seeds({name: results.by_cell(name, "map_embeddings") for name in results.quantizers})
     here = {(setting, name): value for name, values in mean.items() for setting, value in values.items()}
     sources: list[tuple[str, str, Mapping[tuple[Setting, str], float]]] = [
         *((f"{backbone} (here)", backbone, here) for backbone in ours),
@@ -186,9 +186,9 @@ def reference_table(results: Results) -> Table | None:
     columns = (*(["data set"] if len(datasets) > 1 else []), "loss", "quantizer")
     heads = [head for source, _, _ in sources for head in (source, "− sign")]
     note = (
-        "Here: " + protocol(results, "map_float") + " Authors: mAP in percent, mean over 4 seeds, whole networks "
+        "Here: " + protocol(results, "map_embeddings") + " Authors: mAP in percent, mean over 4 seeds, whole networks "
         "fine-tuned, their re-run of 2025 in which ITQ is computed correctly; ties by their key, which is "
-        'ties="float". Columns of different backbones are different experiments.'
+        'ties="embeddings". Columns of different backbones are different experiments.'
     )
     caption = "Beside the authors' numbers: mean over code lengths, and the difference from sign, by loss."
     return Table("reference", caption, note, (*columns, *heads), tuple(rows), len(columns), tuple(rules))
@@ -294,7 +294,7 @@ def weight_table(results: Results) -> Table | None:
         )
     columns = (*_setting_heads(results), "seed", "quantizer", "penalty", "best weight", "weight: validation mAP")
     caption = "The weights of penalties: chosen on the validation fold, by the mAP of sign codes within it."
-    note = 'Validation mAP in percent: each held-out item searches the others, whole ranking, ties "float".'
+    note = 'Validation mAP in percent: each held-out item searches the others, whole ranking, ties "embeddings".'
     return Table("weights", caption, note, columns, tuple(rows), len(columns))
 
 

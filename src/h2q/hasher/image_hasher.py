@@ -1,4 +1,4 @@
-"""The facade: images in, codes and neighbours out."""
+"""The facade: images in, codes and neighbors out."""
 
 import copy
 import dataclasses
@@ -50,13 +50,13 @@ class ImageHasher:
     train_blocks : int or None
         How many of the backbone's last blocks are fine-tuned after the head was trained on frozen features; 0: none,
         which takes seconds once features are there; None: all.
-    settings : TrainingSettings, optional
+    head_settings : TrainingSettings, optional
         Of the head's training; defaults to the preset "head".
-    fine_tuning : TrainingSettings, optional
+    network_settings : TrainingSettings, optional
         Of the fine-tuning, where there is any; defaults to the preset "fine-tune".
     quantizer : estimator, optional
         Any quantizer of `h2q.quantization`, not fitted; defaults to `HouseholderQuantizer`.
-    seed : int
+    random_state : int
         Same seed, same images, same codes on the same machine.
 
     Attributes
@@ -79,7 +79,7 @@ class ImageHasher:
     >>> hasher = ImageHasher(n_bits=16, image_size=32).fit(images, digits.labels[positions])
     >>> hasher.encode(images[:2]).shape
     (2, 2)
-    >>> index = hasher.index(images)
+    >>> index = hasher.build_index(images)
     >>> int(index.search(hasher.encode(images[:1]), 3).distances[0, 0])
     0
     """
@@ -97,14 +97,15 @@ class ImageHasher:
         backbone: "str | nn.Module | Backbone" = "efficientnet-lite0",
         image_size: int | None = None,
         train_blocks: int | None = 0,
-        settings: "TrainingSettings | None" = None,
-        fine_tuning: "TrainingSettings | None" = None,
+        head_settings: "TrainingSettings | None" = None,
+        network_settings: "TrainingSettings | None" = None,
         quantizer: "BaseQuantizer | None" = None,
-        seed: int = 0,
+        random_state: int = 0,
     ) -> None:
         self.n_bits = check_n_bits(n_bits)
         self.loss, self.backbone, self.image_size, self.train_blocks = loss, backbone, image_size, train_blocks
-        self.settings, self.fine_tuning, self.quantizer, self.seed = settings, fine_tuning, quantizer, seed
+        self.head_settings, self.network_settings = head_settings, network_settings
+        self.quantizer, self.random_state = quantizer, random_state
 
     @classmethod
     def from_parts(cls, backbone: "Backbone", head: "HashHead", quantizer: "BaseQuantizer") -> Self:
@@ -137,7 +138,7 @@ class ImageHasher:
         hardware: "Hardware | None" = None,
         progress: bool = True,
     ) -> Self:
-        """Train the head (and, if asked for, the backbone) on labelled images, then fit the quantizer.
+        """Train the head (and, if asked for, the backbone) on labeled images, then fit the quantizer.
 
         Parameters
         ----------
@@ -184,7 +185,8 @@ class ImageHasher:
         checkpoints = None if folder is None else Path(folder)
         features = train.features(backbone, progress)
         trained = train_head(
-            features, train.labels, loss=self.loss, n_bits=self.n_bits, settings=self.settings, seed=self.seed,
+            features, train.labels, loss=self.loss, n_bits=self.n_bits, settings=self.head_settings,
+            random_state=self.random_state,
             validation=None if held_out is None else (held_out.features(backbone, progress), held_out.labels),
             folder=None if checkpoints is None else checkpoints / "head", resume=resume, log=log, progress=progress,
         )  # fmt: skip
@@ -192,14 +194,15 @@ class ImageHasher:
         if self.train_blocks != 0:
             tuned = fine_tune(
                 train.images, train.labels, loss=self.loss, n_bits=self.n_bits, backbone=backbone, head=head,
-                train_blocks=self.train_blocks, settings=self.fine_tuning, seed=self.seed, resume=resume, log=log,
+                train_blocks=self.train_blocks, settings=self.network_settings,
+                random_state=self.random_state, resume=resume, log=log,
                 validation=None if held_out is None else (held_out.images, held_out.labels),
                 folder=None if checkpoints is None else checkpoints / "network",
                 hardware=hardware or Hardware(), progress=progress,
             )  # fmt: skip
             backbone, head, score = tuned.backbone, tuned.head, tuned.validation_map
             features = train.features(backbone, progress)
-        quantizer = clone(self.quantizer or HouseholderQuantizer(center=False, random_state=self.seed))
+        quantizer = clone(self.quantizer or HouseholderQuantizer(center=False, random_state=self.random_state))
         self._set_parts(backbone, head, quantizer.fit(embed_features(head, features)))
         self.validation_map_ = score
         return self
@@ -219,7 +222,7 @@ class ImageHasher:
         features = self._features(images, progress)
         return embed_features(self.head_, features)
 
-    def rotate(self, images: Any, *, progress: bool = True) -> NDArray[np.float32]:
+    def transform(self, images: Any, *, progress: bool = True) -> NDArray[np.float32]:
         """Map images to rotated embeddings, float32 (n, n_bits), whose signs are the codes; arguments as in `embed`."""
         from h2q.similarity.frozen import embed_features
 
@@ -228,9 +231,9 @@ class ImageHasher:
 
     def encode(self, images: Any, *, progress: bool = True) -> NDArray[np.uint8]:
         """Map images to packed codes, uint8 (n, ceil(n_bits / 8)); the arguments of `embed`."""
-        return pack_bits(self.rotate(images, progress=progress))
+        return pack_bits(self.transform(images, progress=progress))
 
-    def index(self, images: Any, ids: ArrayLike | None = None, *, progress: bool = True) -> BinaryIndex:
+    def build_index(self, images: Any, ids: ArrayLike | None = None, *, progress: bool = True) -> BinaryIndex:
         """Return a searchable index of the images' codes.
 
         Parameters

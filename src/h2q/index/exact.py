@@ -256,14 +256,14 @@ class BinaryIndex:
             return Neighbors(np.zeros((0, k), np.int64), np.zeros((0, k), np.int32))
         return Neighbors(np.concatenate([p.ids for p in parts]), np.concatenate([p.distances for p in parts]))
 
-    def search_radius(self, queries: Any, r: int) -> RadiusNeighbors:
+    def search_radius(self, queries: Any, radius: int) -> RadiusNeighbors:
         """Return all items within a Hamming distance of each query, nearest first; ties go to the lower id.
 
         Parameters
         ----------
         queries : array-like
             Codes or embeddings, as for `search`.
-        r : int
+        radius : int
             The largest distance, in bits, that counts; from 0.
 
         Returns
@@ -271,7 +271,7 @@ class BinaryIndex:
         RadiusNeighbors
             Of all queries; ``result[q].ids`` are those of one.
         """
-        radius = check_integer(r, "r", low=0)
+        radius = check_integer(radius, "radius", low=0)
         scan = RadiusScan(self._codes_and_embeddings(queries, "queries")[0], radius)
         for segment in self._state.segments:
             scan.add(segment.codes, segment.ids, segment.alive)

@@ -1,4 +1,4 @@
-"""What all figures share: colours that colour-blind people tell apart, and axes."""
+"""What all figures share: colors that color-blind people tell apart, and axes."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ DARK, BEFORE, FAINT = "#333333", "#8a8a8a", "#dddddd"
 
 
 def color_of(number: int) -> str:
-    """Return the colour of the series `number`; after seven they begin anew.
+    """Return the color of the series `number`; after seven they begin anew.
 
     >>> color_of(0), color_of(7)
     ('#0072b2', '#0072b2')
@@ -22,7 +22,7 @@ def color_of(number: int) -> str:
 
 
 def line_style(number: int) -> dict[str, Any]:
-    """Return how a line is drawn: no two of the first 28 look alike, not even without colour."""
+    """Return how a line is drawn: no two of the first 28 look alike, not even without color."""
     dashes = ("-", "--", ":", "-.")[number // len(_COLORS) % 4]
     return {
         "color": color_of(number),

@@ -1,4 +1,4 @@
-"""What all quantizers share: centring, reduction, whitening, and from a rotation to codes and back."""
+"""What all quantizers share: centering, reduction, whitening, and from a rotation to codes and back."""
 
 import os
 import warnings
@@ -52,7 +52,7 @@ class BaseQuantizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
 
     @abstractmethod
     def _find_rotation(self, Z: NDArray[np.float32], generator: np.random.Generator) -> NDArray[np.float32]:
-        """Return the (k, k) rotation for rows of norm sqrt(k); set whatever else was learnt."""
+        """Return the (k, k) rotation for rows of norm sqrt(k); set whatever else was learned."""
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Learn mean, components and rotation from embeddings.
@@ -314,18 +314,18 @@ class BaseQuantizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         def rotate(check: Callable[[], NDArray[np.float32]]) -> NDArray[Any]:
             part = check()
             try:
-                centred, z = buffers.get_nowait()
+                centered, z = buffers.get_nowait()
             except Empty:
                 rows = self._chunk_rows()
-                centred, z = (
+                centered, z = (
                     np.empty((rows, self.n_features_in_), np.float32),
                     np.empty((rows, self.n_bits_), np.float32),
                 )
             if self.center:
                 # Not folded into a threshold: in the product a large mean would drown the rest in rounding errors.
-                part = np.subtract(part, self.mean_, out=centred[: len(part)])
+                part = np.subtract(part, self.mean_, out=centered[: len(part)])
             result = function(np.matmul(part, self.projection_, out=z[: len(part)]))
-            buffers.put((centred, z))
+            buffers.put((centered, z))
             return result
 
         return in_order(partial(rotate, check) for check in self._chunks(X))
@@ -373,7 +373,7 @@ def _may_belong_to(rows: NDArray[np.float32], X: Any) -> bool:
 
 
 def _warn_if_constant(rows: NDArray[np.float32]) -> None:
-    """Warn of columns that are constant: zero after centring."""
+    """Warn of columns that are constant: zero after centering."""
     constant = int((~rows.any(axis=0)).sum())
     if 0 < constant < rows.shape[1]:
         warnings.warn(

@@ -54,14 +54,14 @@ def _to_json(key: str, value: Any) -> Any:
             if objective is value:
                 return name
         raise TypeError(
-            f"{key} is {describe(value)}, a function of your own, which a file cannot hold. What was learnt does not "
+            f"{key} is {describe(value)}, a function of your own, which a file cannot hold. What was learned does not "
             f'need it any more: set_params({key}="l2"), then save'
         )
     return value.item() if isinstance(value, np.generic) else value
 
 
 def load_quantizer(path: str | os.PathLike[str]) -> BaseQuantizer:
-    """Read a quantizer that `save` wrote: parameters and what was learnt; codes are the same bit for bit.
+    """Read a quantizer that `save` wrote: parameters and what was learned; codes are the same bit for bit.
 
     Parameters
     ----------

@@ -5,7 +5,7 @@ A matrix V of shape (k, m), m <= k, whose columns v_1 ... v_m are scaled to unit
     U = H_1 H_2 ... H_m = I - V S^-1 V^T,      H_j = I - 2 v_j v_j^T,      S = I / 2 + striu(V^T V)
 
 Every orthogonal k x k matrix is such a product. So a rotation costs one Gram matrix and one triangular inverse instead
-of m reflections one after another, and it can be learnt by gradient descent on V, without constraints.
+of m reflections one after another, and it can be learned by gradient descent on V, without constraints.
 
 Source: Schwengber et al., "Deep Hashing via Householder Quantization" (arXiv 2311.04207), section 3; the compact WY
 form is Schreiber and Van Loan (1989), with S in place of its inverse as in Joffrain et al. (2006).
@@ -265,10 +265,10 @@ def from_matrix(U: NDArray[Float]) -> NDArray[Float]:
         raise ValueError(f"U must be square; got shape {U.shape}")
     k, rest = len(U), U.astype(np.float64)
     deviation = np.abs(rest.T @ rest - np.eye(k)).max(initial=0.0)
-    tolerance = 100 * float(np.finfo(U.dtype).eps) * max(k, 1) ** 0.5
-    if not deviation <= tolerance:
+    tol = 100 * float(np.finfo(U.dtype).eps) * max(k, 1) ** 0.5
+    if not deviation <= tol:
         raise ValueError(
-            f"U must be orthogonal; U^T U differs from the identity by {deviation:.1e}, over {tolerance:.1e}: "
+            f"U must be orthogonal; U^T U differs from the identity by {deviation:.1e}, over {tol:.1e}: "
             "orthogonalize it first, for instance with scipy.linalg.polar"
         )
     columns = []

@@ -1,4 +1,4 @@
-"""What a rotation is learnt for: functions of the rotated embeddings Z = X U, whose rows have norm sqrt(k).
+"""What a rotation is learned for: functions of the rotated embeddings Z = X U, whose rows have norm sqrt(k).
 
 An objective takes Z, shape (n, k), and returns its value (to be made small) and the gradient dL/dZ, shape (n, k). All
 of these are even in every coordinate, so that the determinant of U does not matter. A new one is one function under

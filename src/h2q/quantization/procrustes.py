@@ -1,6 +1,6 @@
 """ITQ: alternate between codes and the orthogonal matrix that fits them best.
 
-Source: Gong, Lazebnik, Gordo, Perronnin, "Iterative Quantization" (TPAMI 2013). With B = sgn(X U), the U that minimises
+Source: Gong, Lazebnik, Gordo, Perronnin, "Iterative Quantization" (TPAMI 2013). With B = sgn(X U), the U that minimizes
 the Frobenius norm of B - X U is the orthogonal Procrustes solution: the polar factor of X^T B.
 """
 
@@ -49,7 +49,7 @@ def random_rotation(k: int, generator: np.random.Generator) -> NDArray[np.float3
 
 
 def polar_factor(M: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Return the orthogonal matrix U that is nearest to M: it maximises trace(U^T M).
+    """Return the orthogonal matrix U that is nearest to M: it maximizes trace(U^T M).
 
     >>> polar_factor(np.diag([3.0, 0.1]))
     array([[1., 0.],
@@ -93,8 +93,8 @@ def alternate(
     X: NDArray[np.float32],
     U: NDArray[np.float32],
     *,
-    max_iterations: int,
-    tolerance: float,
+    max_iter: int,
+    tol: float,
     advance: Callable[[int], None] = lambda steps: None,
 ) -> ProcrustesResult:
     """Alternate between signs and the Procrustes solution until the error stops falling.
@@ -105,9 +105,9 @@ def alternate(
         Rows of norm sqrt(k).
     U : ndarray of float32, shape (k, k)
         The orthogonal matrix to start from.
-    max_iterations : int
+    max_iter : int
         At most so many iterations.
-    tolerance : float
+    tol : float
         Stop once an iteration lowers the error by less than this.
     advance : callable
         Called with the iterations done since.
@@ -122,7 +122,7 @@ def alternate(
         constant = float(np.vdot(X, X)) / X.size + 1
         mean_absolute, product = cross_product(X, U)
         curve = [constant - 2 * mean_absolute]
-        for _ in range(max_iterations):
+        for _ in range(max_iter):
             candidate = polar_factor(product).astype(np.float32)
             mean_absolute, product = cross_product(X, candidate)
             error = constant - 2 * mean_absolute
@@ -131,6 +131,6 @@ def alternate(
             if gain > 0:
                 U = candidate
                 curve.append(error)
-            if gain < tolerance:
+            if gain < tol:
                 break
         return ProcrustesResult(U, curve[-1], tuple(curve))

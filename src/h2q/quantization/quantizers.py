@@ -37,11 +37,11 @@ class HouseholderQuantizer(BaseQuantizer):
         ``"annealed"``: the rate falls to 0, then Procrustes iterations where the objective is ``"l2"``.
         ``"constant"``: the paper's, rate 0.1, batches of 128 rows, 300 epochs, and the epoch that is best on rows
         held out (a tenth of them).
-    n_restarts : int, optional
+    n_init : int, optional
         So many starts are made, and the best is kept. None: as many as the schedule says (annealed: eight up to 32
         bits, beyond them one). Worth its time where classes have collapsed to points.
     max_samples : int
-        At most so many rows, drawn uniformly, are learnt from.
+        At most so many rows, drawn uniformly, are learned from.
     random_state : int, RandomState, Generator, optional
         The same seed gives the same bytes.
 
@@ -54,7 +54,7 @@ class HouseholderQuantizer(BaseQuantizer):
     projection_ : ndarray of float32, shape (d, n_bits_)
         Components, whitening and rotation in one.
     reconstruction_ : ndarray of float32, shape (n_bits_, d)
-        From signs back to centred embeddings, for `decode`.
+        From signs back to centered embeddings, for `decode`.
     loss_curve_ : ndarray of float64
         The objective after each epoch, then after each Procrustes iteration.
     n_bits_ : int
@@ -85,7 +85,7 @@ class HouseholderQuantizer(BaseQuantizer):
         whitening: float = 0.0,
         objective: str | Objective = "l2",
         schedule: str | Schedule = "annealed",
-        n_restarts: int | None = None,
+        n_init: int | None = None,
         max_samples: int = 100_000,
         random_state: Any = None,
     ) -> None:
@@ -94,7 +94,7 @@ class HouseholderQuantizer(BaseQuantizer):
         self.whitening = whitening
         self.objective = objective
         self.schedule = schedule
-        self.n_restarts = n_restarts
+        self.n_init = n_init
         self.max_samples = max_samples
         self.random_state = random_state
 
@@ -109,8 +109,8 @@ class HouseholderQuantizer(BaseQuantizer):
             raise ValueError(
                 f"schedule must be one of {sorted(SCHEDULES)}, or a Schedule; got {describe(self.schedule)}"
             )
-        if self.n_restarts is not None:
-            check_integer(self.n_restarts, "n_restarts", low=1)
+        if self.n_init is not None:
+            check_integer(self.n_init, "n_init", low=1)
 
     def _find_rotation(self, Z: NDArray[np.float32], generator: np.random.Generator) -> NDArray[np.float32]:
         objective = self.objective if callable(self.objective) else OBJECTIVES[self.objective]
@@ -118,8 +118,8 @@ class HouseholderQuantizer(BaseQuantizer):
             schedule = self.schedule
         else:
             schedule = SCHEDULES[self.schedule](*Z.shape, polish=objective is OBJECTIVES["l2"])
-        if self.n_restarts is not None:
-            schedule = replace(schedule, n_starts=self.n_restarts)
+        if self.n_init is not None:
+            schedule = replace(schedule, n_init=self.n_init)
         held_out = None
         if not schedule.anneal and len(Z) > 1:
             order = generator.permutation(len(Z))
@@ -144,14 +144,14 @@ class ITQQuantizer(BaseQuantizer):
         Whether the mean is taken away first (True), or rows are scaled to unit norm instead (False).
     whitening : float
         0 to 1: principal components are scaled by variance^(-whitening / 2) before the rotation.
-    n_restarts : int
+    n_init : int
         So many random rotations to start from; the one that ends lowest is kept.
     max_iter : int
         At most so many iterations a start.
-    tolerance : float
+    tol : float
         A start has converged once an iteration lowers the error by less than this.
     max_samples : int
-        At most so many rows, drawn uniformly, are learnt from.
+        At most so many rows, drawn uniformly, are learned from.
     random_state : int, RandomState, Generator, optional
         The same seed gives the same bytes.
 
@@ -182,36 +182,34 @@ class ITQQuantizer(BaseQuantizer):
         *,
         center: bool = True,
         whitening: float = 0.0,
-        n_restarts: int = 1,
+        n_init: int = 1,
         max_iter: int = 1000,
-        tolerance: float = 1e-7,
+        tol: float = 1e-7,
         max_samples: int = 100_000,
         random_state: Any = None,
     ) -> None:
         self.n_bits = n_bits
         self.center = center
         self.whitening = whitening
-        self.n_restarts = n_restarts
+        self.n_init = n_init
         self.max_iter = max_iter
-        self.tolerance = tolerance
+        self.tol = tol
         self.max_samples = max_samples
         self.random_state = random_state
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
-        check_integer(self.n_restarts, "n_restarts", low=1)
+        check_integer(self.n_init, "n_init", low=1)
         check_integer(self.max_iter, "max_iter", low=1)
-        if not self.tolerance >= 0:
-            raise ValueError(f"tolerance must not be negative; got {describe(self.tolerance)}")
+        if not self.tol >= 0:
+            raise ValueError(f"tol must not be negative; got {describe(self.tol)}")
 
     def _find_rotation(self, Z: NDArray[np.float32], generator: np.random.Generator) -> NDArray[np.float32]:
         results = []
-        with progress_bar("ITQ", None, enabled=self.n_restarts * Z.size > 2**24) as advance:
-            for _ in range(self.n_restarts):
+        with progress_bar("ITQ", None, enabled=self.n_init * Z.size > 2**24) as advance:
+            for _ in range(self.n_init):
                 start = random_rotation(Z.shape[1], generator)
-                results.append(
-                    alternate(Z, start, max_iterations=self.max_iter, tolerance=self.tolerance, advance=advance)
-                )
+                results.append(alternate(Z, start, max_iter=self.max_iter, tol=self.tol, advance=advance))
         best = min(results, key=lambda result: result.error)
         self.loss_curve_ = np.array(best.loss_curve)
         self.n_iter_ = len(best.loss_curve) - 1
@@ -219,7 +217,7 @@ class ITQQuantizer(BaseQuantizer):
 
 
 class RandomRotationQuantizer(BaseQuantizer):
-    """A rotation drawn uniformly (Haar): what any learnt rotation has to beat.
+    """A rotation drawn uniformly (Haar): what any learned rotation has to beat.
 
     Parameters
     ----------

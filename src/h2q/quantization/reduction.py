@@ -31,7 +31,7 @@ class PrincipalComponents:
 
 
 def principal_components(Z: NDArray[np.float32], k: int) -> PrincipalComponents:
-    """Return the k directions of largest mean square of rows that were centred (or not: then no mean is taken away).
+    """Return the k directions of largest mean square of rows that were centered (or not: then no mean is taken away).
 
     Parameters
     ----------

@@ -39,7 +39,7 @@ class Schedule:
         The first learning rate.
     anneal : bool
         Whether the rate falls to 0 along a cosine. If not, the round that is best on rows held out counts.
-    n_starts : int
+    n_init : int
         So often the whole is done, and the best kept.
     polish_iterations : int
         Procrustes iterations over all rows at the end of a start, at most: these lower the L2 error, whatever the
@@ -51,11 +51,11 @@ class Schedule:
     batch_size: int
     rate: float
     anneal: bool = True
-    n_starts: int = 1
+    n_init: int = 1
     polish_iterations: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("rounds", "steps", "batch_size", "n_starts"):
+        for name in ("rounds", "steps", "batch_size", "n_init"):
             check_integer(getattr(self, name), name, low=1)
         check_integer(self.polish_iterations, "polish_iterations", low=0)
         if not self.rate > 0:
@@ -64,12 +64,12 @@ class Schedule:
     @property
     def total(self) -> int:
         """The steps of all starts together, at most."""
-        return self.n_starts * self.rounds * self.steps
+        return self.n_init * self.rounds * self.steps
 
 
 @dataclass(frozen=True)
 class LearnedRotation:
-    """A rotation and how it was learnt.
+    """A rotation and how it was learned.
 
     Attributes
     ----------
@@ -96,10 +96,10 @@ def annealed(n: int, k: int, *, polish: bool) -> Schedule:
     """
     batch_size = min(n, max(32, k, min(k * k // 128, 4 * k)))
     rate = batch_size / max(96.0, 8.0 * k**0.5)
-    n_starts = min(k, 8) if k <= 32 else 1
+    n_init = min(k, 8) if k <= 32 else 1
     polish_iterations = 0 if not polish else 80 if n * k <= 2**20 else 5
     steps = 30 if k <= 128 else min(max(20, 28 * n // batch_size // 30), 60)
-    return Schedule(30, steps, batch_size, rate, True, n_starts, polish_iterations)
+    return Schedule(30, steps, batch_size, rate, True, n_init, polish_iterations)
 
 
 def constant(n: int, k: int, *, polish: bool) -> Schedule:
@@ -120,7 +120,7 @@ def learn_rotation(
     held_out: NDArray[np.float32] | None = None,
     advance: Callable[[int], None] = lambda steps: None,
 ) -> LearnedRotation:
-    """Minimise an objective of X U over the orthogonal matrices U, from U = -I on.
+    """Minimize an objective of X U over the orthogonal matrices U, from U = -I on.
 
     Parameters
     ----------
@@ -149,12 +149,12 @@ def learn_rotation(
     """
     found = []
     with one_thread_if_small(X.shape[1]):
-        for _ in range(schedule.n_starts):
+        for _ in range(schedule.n_init):
             U, value, curve = _descend(X, objective, schedule, generator, held_out, advance)
             if schedule.polish_iterations:
-                polished = alternate(X, U, max_iterations=schedule.polish_iterations, tolerance=1e-6)
+                polished = alternate(X, U, max_iter=schedule.polish_iterations, tol=1e-6)
                 U, value, curve = polished.rotation, polished.error, [*curve, *polished.loss_curve]
-            elif schedule.n_starts > 1:
+            elif schedule.n_init > 1:
                 value = objective(X @ U)[0]
             found.append((value, U, curve))
     _, U, curve = min(found, key=lambda start: start[0])

@@ -1,4 +1,4 @@
-"""The loop of ADSH: the codes of the training images are learnt themselves, in turns with the network.
+"""The loop of ADSH: the codes of the training images are learned themselves, in turns with the network.
 
 Jiang and Li, "Asymmetric Deep Supervised Hashing", AAAI 2018, algorithm 1; the loss and the update of the codes are in
 `h2q.similarity.losses.adsh`. Here every training image is in the sample of each turn, as in the paper's comparison on
@@ -72,7 +72,7 @@ def train_asymmetric_head(
     epochs_per_turn: int = 3,
     validation: Validation | tuple[ArrayLike, ArrayLike] | None = None,
     settings: TrainingSettings | None = None,
-    seed: int = 0,
+    random_state: int = 0,
     folder: str | PathLike[str] | None = None,
     resume: bool = False,
     log: Literal["csv", "tensorboard"] | None = None,
@@ -93,7 +93,7 @@ def train_asymmetric_head(
         Weight of the distance between codes and embeddings; 200 is the authors'.
     epochs_per_turn : int
         Epochs of the network between two updates of the codes; 3 is the authors'.
-    validation, settings, seed, folder, resume, log, hardware, progress
+    validation, settings, random_state, folder, resume, log, hardware, progress
         As in `train_head`; the default settings are those of heads with 60 epochs, 20 turns.
 
     Returns
@@ -118,10 +118,10 @@ def train_asymmetric_head(
     settings = (settings or replace(HEAD, epochs=60)).for_items(len(rows))
     judge = as_validation(validation, rows.shape[1], class_labels.ndim)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(random_state)
         head = HashHead(rows.shape[1], n_bits, **settings.head_options())
     head.standardize_like(rows)
-    order = BatchOrder(len(rows), settings.batch_size, seed)
+    order = BatchOrder(len(rows), settings.batch_size, random_state)
     identity: dict[str, Any] = {
         "loss": "ADSH", "n_bits": n_bits, "gamma": gamma, "epochs_per_turn": epochs_per_turn,
         "data": [list(rows.shape), crc32(rows.tobytes()), crc32(class_labels.tobytes())],
@@ -132,7 +132,7 @@ def train_asymmetric_head(
         AsymmetricTurns(torch.from_numpy(class_labels), n_bits, gamma=gamma, epochs_per_turn=epochs_per_turn),
         settings,
         validate=None if judge is None else HeadValidation(judge),
-        seed=seed,
+        random_state=random_state,
         folder=None if folder is None else Path(folder),
         resume=resume,
         identity=identity,

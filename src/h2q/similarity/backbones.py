@@ -32,7 +32,7 @@ class Backbone:
     name : str
         The name it was loaded by, or the class of the module.
     module : torch.nn.Module
-        Maps float32 images (n, 3, image_size, image_size), normalised by `normalize`, to features (n, n_features).
+        Maps float32 images (n, 3, image_size, image_size), normalized by `normalize`, to features (n, n_features).
     n_features : int
         The width of the features.
     image_size : int
@@ -206,7 +206,7 @@ def load_backbone(
         Height and width that images are resized to; by default 128 for "efficientnet-lite0" (multiples of 32 only) and
         224 otherwise.
     mean, std : tuple of three floats
-        The normalisation of a module of your own, in units of the range 0 to 1; ImageNet's by default. Backbones by
+        The normalization of a module of your own, in units of the range 0 to 1; ImageNet's by default. Backbones by
         name have theirs.
 
     Returns

@@ -24,8 +24,8 @@ class BatchOrder:
     A remainder smaller than a batch is left out (other items each epoch): a pairwise loss on a few rows is noise.
     """
 
-    def __init__(self, n_items: int, batch_size: int, seed: int, *, shuffle: bool = True) -> None:
-        self.n_items, self.seed, self.shuffle = n_items, seed, shuffle
+    def __init__(self, n_items: int, batch_size: int, random_state: int, *, shuffle: bool = True) -> None:
+        self.n_items, self.random_state, self.shuffle = n_items, random_state, shuffle
         self.batch_size = min(batch_size, n_items)
         self.epoch = 0
         self.sampler = self  # Lightning calls set_epoch on the sampler of what it iterates over.
@@ -38,7 +38,7 @@ class BatchOrder:
             for start in range(0, self.n_items, self.batch_size):
                 yield np.arange(start, min(start + self.batch_size, self.n_items))
             return
-        order = np.random.default_rng((self.seed, self.epoch)).permutation(self.n_items)
+        order = np.random.default_rng((self.random_state, self.epoch)).permutation(self.n_items)
         share = self.batch_size // process_count()
         for start in range(0, self.n_items - self.batch_size + 1, self.batch_size):
             first = start + process_rank() * share
@@ -71,7 +71,7 @@ class TensorBatches:
         self.views, self.labels, self.sampler = views, labels, order
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        generator = np.random.default_rng((self.sampler.seed, self.sampler.epoch, len(self.views)))
+        generator = np.random.default_rng((self.sampler.random_state, self.sampler.epoch, len(self.views)))
         choice = torch.from_numpy(generator.integers(len(self.views), size=self.sampler.n_items))
         for batch in self.sampler.batches():
             positions = torch.from_numpy(batch)
@@ -95,10 +95,10 @@ class ImageTensors(Dataset[tuple[Tensor, Tensor]]):
         preprocess: Callable[[Any], Tensor],
         *,
         augment: Callable[[Any, np.random.Generator], Any] | None = None,
-        seed: int = 0,
+        random_state: int = 0,
     ) -> None:
         self.images, self.labels, self.preprocess = images, labels, preprocess
-        self.augment, self.seed = augment, seed
+        self.augment, self.random_state = augment, random_state
 
     def __len__(self) -> int:
         return len(self.images)
@@ -107,7 +107,7 @@ class ImageTensors(Dataset[tuple[Tensor, Tensor]]):
         epoch, position = item
         image = self.images[position]
         if self.augment is not None:
-            image = self.augment(image, np.random.default_rng((self.seed, epoch, position)))
+            image = self.augment(image, np.random.default_rng((self.random_state, epoch, position)))
         return self.preprocess(image), self.labels[position]
 
 

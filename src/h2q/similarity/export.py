@@ -35,7 +35,7 @@ def fold_linear(layer: nn.Linear, matrix: NDArray[np.float64], mean: NDArray[np.
     matrix : ndarray of shape (k, n_bits)
         The rotation, or PCA, whitening and rotation in one.
     mean : ndarray of shape (k,)
-        What is subtracted before; zeros where stage two does not centre.
+        What is subtracted before; zeros where stage two does not center.
 
     Returns
     -------

@@ -93,7 +93,7 @@ def fine_tune(
     penalty_weight: float = 0.0,
     augment: bool = True,
     settings: TrainingSettings | None = None,
-    seed: int = 0,
+    random_state: int = 0,
     folder: str | PathLike[str] | None = None,
     resume: bool = False,
     log: Literal["csv", "tensorboard"] | None = None,
@@ -130,7 +130,7 @@ def fine_tune(
         Whether images are mirrored and cropped at random.
     settings : TrainingSettings, optional
         Defaults to ``settings_for(loss, "fine-tune")``; ``settings_for(loss, "paper")`` is the paper's.
-    seed : int
+    random_state : int
         Same seed, same weights on the same machine.
     folder : path, optional
         Where checkpoints and logs go.
@@ -166,20 +166,20 @@ def fine_tune(
     module = copy.deepcopy(backbone.module)
     freeze_all_but_last(module, train_blocks)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(random_state)
         criterion = build_loss(loss, n_bits, n_classes)
         if head is None:
             head = HashHead(backbone.n_features, n_bits, **settings.head_options())
-            sample = np.random.default_rng(seed).permutation(len(images))[:_STATISTICS_FROM]
+            sample = np.random.default_rng(random_state).permutation(len(images))[:_STATISTICS_FROM]
             head.standardize_like(extract_features(images, backbone, positions=sample, progress=progress))
     if head.n_bits != n_bits:
         raise ValueError(f"head gives embeddings of {head.n_bits} dimensions, but n_bits is {n_bits}")
     network = HashNetwork(module, copy.deepcopy(head))
     dataset = ImageTensors(
         images, torch.from_numpy(class_labels), backbone.preprocess,
-        augment=mirror_and_crop if augment else None, seed=seed,
+        augment=mirror_and_crop if augment else None, random_state=random_state,
     )  # fmt: skip
-    order = BatchOrder(len(images), settings.batch_size, seed)
+    order = BatchOrder(len(images), settings.batch_size, random_state)
     run = fit_network(
         network,
         image_batches(dataset, order, n_workers),
@@ -188,7 +188,7 @@ def fine_tune(
         validate=None if validation is None else ImageValidation(_as_validation(validation), backbone),
         penalty=penalty,
         penalty_weight=penalty_weight,
-        seed=seed,
+        random_state=random_state,
         folder=None if folder is None else Path(folder),
         resume=resume,
         identity={

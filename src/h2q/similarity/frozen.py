@@ -66,7 +66,7 @@ def train_head(
     penalty: Penalty | None = None,
     penalty_weight: float = 0.0,
     settings: TrainingSettings | None = None,
-    seed: int = 0,
+    random_state: int = 0,
     folder: str | PathLike[str] | None = None,
     resume: bool = False,
     log: Literal["csv", "tensorboard"] | None = None,
@@ -95,7 +95,7 @@ def train_head(
         Its weight.
     settings : TrainingSettings, optional
         Defaults to the preset ``settings_for(loss, "head")``.
-    seed : int
+    random_state : int
         Same seed, same weights (on the same machine and number of threads).
     folder : path, optional
         Where checkpoints and logs go.
@@ -139,11 +139,11 @@ def train_head(
     settings = (settings or settings_for(loss, "head")).for_items(len(class_labels))
     judge = as_validation(validation, views.shape[2], class_labels.ndim)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(random_state)
         head = HashHead(views.shape[2], n_bits, **settings.head_options())
         criterion = build_loss(loss, n_bits, n_classes)
     head.standardize_like(views[0])
-    order = BatchOrder(views.shape[1], settings.batch_size, seed)
+    order = BatchOrder(views.shape[1], settings.batch_size, random_state)
     run = fit_network(
         head,
         TensorBatches(torch.from_numpy(views), torch.from_numpy(class_labels), order),
@@ -152,7 +152,7 @@ def train_head(
         validate=None if judge is None else HeadValidation(judge),
         penalty=penalty,
         penalty_weight=penalty_weight,
-        seed=seed,
+        random_state=random_state,
         folder=None if folder is None else Path(folder),
         resume=resume,
         identity={
@@ -197,7 +197,7 @@ def build_loss(loss: str | nn.Module, n_bits: int, n_classes: int) -> nn.Module:
 
 
 def check_classes(labels: NDArray[Any]) -> int:
-    """Return the number of classes, or say why similarity cannot be learnt from these labels.
+    """Return the number of classes, or say why similarity cannot be learned from these labels.
 
     Raises
     ------
@@ -211,12 +211,13 @@ def check_classes(labels: NDArray[Any]) -> int:
     >>> check_classes(np.array([4, 4, 4]))
     Traceback (most recent call last):
     ...
-    ValueError: labels hold one class only: similarity is learnt from pairs with and without a label in common; ...
+    ValueError: labels hold one class only: similarity is learned from pairs with and without a label in common; ...
     """
     used = np.unique(labels) if labels.ndim == 1 else np.flatnonzero(labels.any(axis=0))
     if len(used) < 2:
         raise ValueError(
-            "labels hold one class only: similarity is learnt from pairs with and without a label in common; add items "
+            "labels hold one class only: similarity is learned from pairs with and without a label in common; add "
+            "items "
             "of a second class"
         )
     n_classes = int(used.max()) + 1 if labels.ndim == 1 else labels.shape[1]

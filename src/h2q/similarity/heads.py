@@ -106,7 +106,7 @@ class HashNetwork(nn.Module):
         self.backbone, self.head = backbone, head
 
     def train(self, mode: bool = True) -> "HashNetwork":
-        """Switch to training; batch normalisation keeps the statistics it was pretrained with, as batches are small."""
+        """Switch to training; batch normalization keeps the statistics it was pretrained with, as batches are small."""
         super().train(mode)
         for module in self.backbone.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):

@@ -1,4 +1,4 @@
-"""What people pass for images, as one lazy sequence of PIL images; and folds of labelled ones."""
+"""What people pass for images, as one lazy sequence of PIL images; and folds of labeled ones."""
 
 import os
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ __all__ = ["Fold", "SelectedImages", "as_folds", "as_images"]
 
 @dataclass(frozen=True)
 class Fold:
-    """Labelled images, and where their features are cached if they are part of a data set."""
+    """Labeled images, and where their features are cached if they are part of a data set."""
 
     source: Sequence[Any]
     labels: NDArray[Any]
@@ -70,7 +70,7 @@ def as_folds(
         )
         return train, held_out if len(held_out.labels) else None
     if labels is None:
-        raise ValueError("labels are missing: similarity is learnt from labelled images; pass fit(images, labels)")
+        raise ValueError("labels are missing: similarity is learned from labeled images; pass fit(images, labels)")
     sequence = as_images(images)
     train = Fold(sequence, as_labels(labels, len(sequence)))
     if validation is None:

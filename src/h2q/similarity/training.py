@@ -92,7 +92,7 @@ def fit_network(
     validate: Callable[[nn.Module], float] | None = None,
     penalty: Penalty | None = None,
     penalty_weight: float = 0.0,
-    seed: int = 0,
+    random_state: int = 0,
     folder: Path | None = None,
     resume: bool = False,
     identity: Mapping[str, Any] | None = None,
@@ -118,7 +118,7 @@ def fit_network(
         ``penalty(embeddings)``, a scalar that is added to the loss.
     penalty_weight : float
         What it is multiplied by.
-    seed : int
+    random_state : int
         Same seed, same data, same weights on the same machine.
     folder : path, optional
         Where checkpoints and logs go.
@@ -146,14 +146,16 @@ def fit_network(
         If `folder` holds another run.
     """
     began = time.perf_counter()
-    module = _Similarity(network, loss, settings, validate, penalty, penalty_weight, seed)
+    module = _Similarity(network, loss, settings, validate, penalty, penalty_weight, random_state)
     if folder is None:
         if log is not None:
             raise ValueError(f"log={log!r} needs a folder to write to; pass folder=...")
         with tempfile.TemporaryDirectory() as temporary:
             _fit(module, batches, Path(temporary), None, None, hardware, progress)
     else:
-        last = _open_folder(folder, resume, {**(identity or {}), "settings": asdict(settings), "seed": seed})
+        last = _open_folder(
+            folder, resume, {**(identity or {}), "settings": asdict(settings), "random_state": random_state}
+        )
         _fit(module, batches, folder, last, log, hardware, progress)
     history = module.history
     best = max(range(len(history)), key=lambda i: history[i].get("validation_map", i))
@@ -172,11 +174,11 @@ class _Similarity(pl.LightningModule):
         validate: Callable[[nn.Module], float] | None,
         penalty: Penalty | None,
         penalty_weight: float,
-        seed: int,
+        random_state: int,
     ) -> None:
         super().__init__()
         self.network, self.loss, self.settings, self.validate = network, loss, settings, validate
-        self.penalty, self.penalty_weight, self.seed = penalty, penalty_weight, seed
+        self.penalty, self.penalty_weight, self.random_state = penalty, penalty_weight, random_state
         self.history: list[dict[str, float]] = []
         self.losses: list[Tensor] = []
         self.checkpoint = ""
@@ -198,7 +200,7 @@ class _Similarity(pl.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         # Dropout differs between processes and epochs, and not between a resumed run and an uninterrupted one.
-        sequence = np.random.SeedSequence((self.seed, self.current_epoch, process_rank()))
+        sequence = np.random.SeedSequence((self.random_state, self.current_epoch, process_rank()))
         torch.manual_seed(int(sequence.generate_state(1)[0]))
         self.losses = []
         step_epoch = getattr(self.loss, "step_epoch", None)
@@ -285,7 +287,10 @@ def _fit(
     together = hardware.devices > 1
     steps = len(batches) * settings.epochs
     shown = progress and not together
-    with _caller_undisturbed(module.seed, hardware.threads), progress_bar("training", steps, enabled=shown) as advance:
+    with (
+        _caller_undisturbed(module.random_state, hardware.threads),
+        progress_bar("training", steps, enabled=shown) as advance,
+    ):
         if not together:
             callbacks.append(LambdaCallback(on_train_batch_end=lambda *_: advance(1)))
         trainer = pl.Trainer(
@@ -361,7 +366,7 @@ def _logger(folder: Path, log: str | None) -> Logger | bool:
 
 
 @contextmanager
-def _caller_undisturbed(seed: int, threads: int | None) -> Iterator[None]:
+def _caller_undisturbed(random_state: int, threads: int | None) -> Iterator[None]:
     """Seed torch for the block; give back its random state, switches and Lightning's logging after."""
     logger = logging.getLogger("lightning.pytorch")
     level, deterministic = logger.level, torch.are_deterministic_algorithms_enabled()
@@ -374,7 +379,7 @@ def _caller_undisturbed(seed: int, threads: int | None) -> Iterator[None]:
         with torch.random.fork_rng(), warnings.catch_warnings():
             # Advice on workers, logging intervals and unused GPUs: chosen here, not by who calls.
             warnings.filterwarnings("ignore", module="lightning")
-            torch.manual_seed(seed)
+            torch.manual_seed(random_state)
             yield
     finally:
         logger.setLevel(level)

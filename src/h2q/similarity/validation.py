@@ -82,7 +82,7 @@ class Validation:
         Their labels.
     database : Any, optional
         What they are searched in, for instance the training fold. None: the queries themselves, each leaving itself
-        out, which needs no second set and is not flattered by what was learnt by heart.
+        out, which needs no second set and is not flattered by what was learned by heart.
     database_labels : ndarray, optional
         Its labels.
     score : callable

@@ -17,13 +17,13 @@ def test_hadamard_codes_are_half_the_bits_apart_or_all_of_them(n_classes: int, n
 
 @pytest.mark.parametrize(("n_classes", "n_bits"), [(10, 12), (100, 48), (33, 16), (16, 4), (1, 3), (200, 100)])
 def test_coin_codes_are_different_balanced_and_the_seeds(n_classes: int, n_bits: int) -> None:
-    codes = class_codes(n_classes, n_bits, codebook="bernoulli", seed=3)
+    codes = class_codes(n_classes, n_bits, codebook="bernoulli", random_state=3)
     assert set(codes.unique().tolist()) <= {-1.0, 1.0}
     assert len(np.unique(codes.numpy(), axis=0)) == n_classes
-    assert torch.equal(codes, class_codes(n_classes, n_bits, codebook="bernoulli", seed=3))
+    assert torch.equal(codes, class_codes(n_classes, n_bits, codebook="bernoulli", random_state=3))
     if n_classes * n_bits > 100:
         assert abs(codes.mean().item()) < 4 / (n_classes * n_bits) ** 0.5
-        assert not torch.equal(codes, class_codes(n_classes, n_bits, codebook="bernoulli", seed=4))
+        assert not torch.equal(codes, class_codes(n_classes, n_bits, codebook="bernoulli", random_state=4))
 
 
 def test_auto_takes_coins_where_there_is_no_hadamard_matrix() -> None:
@@ -39,7 +39,7 @@ def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(ValueError, match="n_classes must be at least 1"):
         class_codes(0, 8)
     with pytest.raises(ValueError, match="seed must be at least 0"):
-        class_codes(2, 8, seed=-1)
+        class_codes(2, 8, random_state=-1)
 
 
 def test_the_majority_of_three() -> None:

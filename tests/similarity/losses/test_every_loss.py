@@ -270,7 +270,7 @@ def test_the_names() -> None:
         ("ADSH", {"dissimilar": 0.5}, "dissimilar must be a finite number at most 0"),
         ("ADSH", {"dissimilar": "soft"}, "dissimilar must be"),
         ("CSQ", {"codebook": "random"}, "codebook must be one of"),
-        ("CSQ", {"seed": -2}, "seed must be at least 0"),
+        ("CSQ", {"random_state": -2}, "random_state must be at least 0"),
         ("OrthoHash", {"scale": 0.0}, "scale must be"),
         ("OrthoHash", {"margin": -0.1}, "margin must be"),
     ],

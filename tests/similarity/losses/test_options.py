@@ -99,6 +99,6 @@ def test_csq_and_orthohash_are_smallest_on_their_codes() -> None:
 
 
 def test_csq_ties_are_the_seeds_and_no_centre() -> None:
-    one, same = (CSQ(n_bits=48, n_classes=10, seed=5) for _ in range(2))
+    one, same = (CSQ(n_bits=48, n_classes=10, random_state=5) for _ in range(2))
     assert torch.equal(one.ties, same.ties)
     assert not (one.centers == one.ties).all(dim=1).any()

@@ -1,4 +1,4 @@
-"""ADSH: embeddings of sampled queries against learnt codes of the whole database."""
+"""ADSH: embeddings of sampled queries against learned codes of the whole database."""
 
 from typing import Literal
 
@@ -77,7 +77,7 @@ class ADSH(SimilarityLoss):
     dissimilar : "balanced" or float
         S of a pair without a label in common, at most 0. Default: minus the number of similar pairs over that of the
         others, as in the authors' code, so that both kinds weigh the same. The paper's text has -1, with which ten
-        classes are learnt badly: no more than two codes can be opposite to each other.
+        classes are learned badly: no more than two codes can be opposite to each other.
     squash : bool
         Whether embeddings go through tanh first, as published.
 

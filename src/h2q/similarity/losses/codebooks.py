@@ -1,4 +1,4 @@
-"""A code for each class, far from all others: the hash centres of CSQ and the codebook of OrthoHash."""
+"""A code for each class, far from all others: the hash centers of CSQ and the codebook of OrthoHash."""
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ __all__ = ["CODEBOOKS", "class_codes", "majority_codes"]
 CODEBOOKS = ("hadamard", "bernoulli", "auto")
 
 
-def class_codes(n_classes: int, n_bits: int, *, codebook: str = "auto", seed: int = 0) -> Tensor:
+def class_codes(n_classes: int, n_bits: int, *, codebook: str = "auto", random_state: int = 0) -> Tensor:
     """Return a code in {-1, 1} for each class, all different.
 
     Parameters
@@ -25,7 +25,7 @@ def class_codes(n_classes: int, n_bits: int, *, codebook: str = "auto", seed: in
     codebook : {"auto", "hadamard", "bernoulli"}
         "hadamard": rows of [H; -H] with H the Hadamard matrix of order k: at least k/2 bits apart, but k must be a
         power of 2 and n_classes at most 2 k. "bernoulli": each bit by a fair coin. "auto": "hadamard" where it can be.
-    seed : int
+    random_state : int
         Of the coin.
 
     Returns
@@ -51,7 +51,7 @@ def class_codes(n_classes: int, n_bits: int, *, codebook: str = "auto", seed: in
     """
     check_n_bits(n_bits)
     check_integer(n_classes, "n_classes", low=1)
-    check_integer(seed, "seed", low=0)
+    check_integer(random_state, "random_state", low=0)
     if codebook not in CODEBOOKS:
         raise ValueError(f"codebook must be one of {', '.join(CODEBOOKS)}; got {codebook!r}")
     possible = n_bits & (n_bits - 1) == 0 and n_classes <= 2 * n_bits
@@ -65,12 +65,12 @@ def class_codes(n_classes: int, n_bits: int, *, codebook: str = "auto", seed: in
         return torch.from_numpy(np.concatenate([matrix, -matrix])[:n_classes].copy())
     if n_bits < 63 and n_classes > 2**n_bits:
         raise ValueError(f"n_bits={n_bits} gives {2**n_bits} codes, too few for {n_classes} classes; take more bits")
-    return torch.from_numpy(_different_codes(n_classes, n_bits, seed))
+    return torch.from_numpy(_different_codes(n_classes, n_bits, random_state))
 
 
-def _different_codes(n_classes: int, n_bits: int, seed: int) -> NDArray[np.float32]:
+def _different_codes(n_classes: int, n_bits: int, random_state: int) -> NDArray[np.float32]:
     """Draw codes bit by bit; a code that another class has is drawn again."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(random_state)
     codes: dict[bytes, NDArray[np.float32]] = {}
     while len(codes) < n_classes:
         code = np.where(rng.random(n_bits) < 0.5, -1, 1).astype(np.float32)

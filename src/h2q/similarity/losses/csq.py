@@ -1,4 +1,4 @@
-"""CSQ: each item goes to the hash centre of its class."""
+"""CSQ: each item goes to the hash center of its class."""
 
 from typing import Literal
 
@@ -13,13 +13,13 @@ __all__ = ["CSQ"]
 
 
 class CSQ(SimilarityLoss):
-    """Central similarity quantization: the cross-entropy between the bits and those of the item's hash centre.
+    """Central similarity quantization: the cross-entropy between the bits and those of the item's hash center.
 
     Mean over items and bits of::
 
         -(c log h + (1 - c) log(1 - h)),    h = (1 + tanh z) / 2
 
-    with c in {0, 1} the bits of the centre of the item's class; of several classes, the majority of their centres'
+    with c in {0, 1} the bits of the center of the item's class; of several classes, the majority of their centers'
     bits. Items without a label are left out.
 
     Parameters
@@ -27,16 +27,16 @@ class CSQ(SimilarityLoss):
     n_bits : int
         Bits k.
     n_classes : int
-        A centre each.
+        A center each.
     codebook : {"auto", "hadamard", "bernoulli"}
-        Where the centres come from, see `class_codes`; "auto", as published: rows of a Hadamard matrix where k is a
+        Where the centers come from, see `class_codes`; "auto", as published: rows of a Hadamard matrix where k is a
         power of 2 and there are at most 2 k classes, fair coins otherwise.
-    seed : int
-        Of the coins, for centres and for ties in the majority.
+    random_state : int
+        Of the coins, for centers and for ties in the majority.
 
     Notes
     -----
-    Domain: any embeddings (before the tanh); their norms matter. No parameters: the centres are fixed. Its quantization
+    Domain: any embeddings (before the tanh); their norms matter. No parameters: the centers are fixed. Its quantization
     term is the penalty "csq" (`h2q.similarity.penalties`), with weight 1e-4 in the authors' code.
 
     Source: Yuan, Wang, Zhang, Tay, Jie, Liu and Feng, "Central Similarity Quantization for Efficient Image and Video
@@ -61,12 +61,12 @@ class CSQ(SimilarityLoss):
         n_bits: int,
         n_classes: int,
         codebook: Literal["auto", "hadamard", "bernoulli"] = "auto",
-        seed: int = 0,
+        random_state: int = 0,
     ) -> None:
         super().__init__()
-        self.register_buffer("centers", class_codes(n_classes, n_bits, codebook=codebook, seed=seed))
-        # Not the centres' own seed: ties must not repeat the first centre.
-        self.register_buffer("ties", class_codes(1, n_bits, codebook="bernoulli", seed=seed + 1)[0])
+        self.register_buffer("centers", class_codes(n_classes, n_bits, codebook=codebook, random_state=random_state))
+        # Not the centers' own seed: ties must not repeat the first center.
+        self.register_buffer("ties", class_codes(1, n_bits, codebook="bernoulli", random_state=random_state + 1)[0])
 
     def batch_loss(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Return the mean over the bits of all items that have a label."""

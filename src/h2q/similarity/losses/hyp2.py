@@ -16,7 +16,7 @@ __all__ = ["HyP2"]
 class HyP2(SimilarityLoss):
     """Hybrid proxy-pair loss.
 
-    With proxies p_c, learnt beside the network::
+    With proxies p_c, learned beside the network::
 
         mean over (i, c) with label c       of 1 - cos(z_i, p_c)
       + mean over (i, c) without label c    of max(0, cos(z_i, p_c) - margin)

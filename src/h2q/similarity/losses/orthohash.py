@@ -35,13 +35,13 @@ class OrthoHash(SimilarityLoss):
         0 to 2; default 0.2, that of the authors' code (for CIFAR-10 they take 0.3).
     codebook : {"bernoulli", "hadamard", "auto"}
         Where the codes come from, see `class_codes`. Default, as published: each bit by a fair coin.
-    seed : int
+    random_state : int
         Of the coin.
 
     Notes
     -----
     Domain: any embeddings, only directions count. No parameters: the codebook is fixed. No penalty: a large cosine
-    similarity to a binary code is a small quantization error. The published network has batch normalisation after the
+    similarity to a binary code is a small quantization error. The published network has batch normalization after the
     hash layer, for balanced bits.
 
     Source: Hoe, Ng, Zhang, Chan, Song and Xiang, "One Loss for All: Deep Hashing with a Single Cosine Similarity based
@@ -66,12 +66,12 @@ class OrthoHash(SimilarityLoss):
         scale: float = 8.0,
         margin: float = 0.2,
         codebook: Literal["bernoulli", "hadamard", "auto"] = "bernoulli",
-        seed: int = 0,
+        random_state: int = 0,
     ) -> None:
         super().__init__()
         self.scale = check_number(scale, "scale", above=0)
         self.margin = check_number(margin, "margin", low=0, high=2)
-        self.register_buffer("codebook", class_codes(n_classes, n_bits, codebook=codebook, seed=seed))
+        self.register_buffer("codebook", class_codes(n_classes, n_bits, codebook=codebook, random_state=random_state))
 
     def batch_loss(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Return the mean over all items that have a label."""

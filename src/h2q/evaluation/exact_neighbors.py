@@ -1,4 +1,4 @@
-"""Recall of the float neighbours: how many of the true nearest embeddings a search over codes finds."""
+"""Recall of the float neighbors: how many of the true nearest embeddings a search over codes finds."""
 
 from typing import Any
 
@@ -72,12 +72,12 @@ def _distances(query: NDArray[np.float64], items: NDArray[np.float64], cosine: b
 
 
 def neighbor_recall(true_ids: Any, found_ids: Any) -> NeighborRecall:
-    """Return the share of each query's true neighbours among the items found.
+    """Return the share of each query's true neighbors among the items found.
 
     Parameters
     ----------
     true_ids : array-like of int, shape (n_queries, k)
-        The true neighbours, for instance from `float_neighbors`.
+        The true neighbors, for instance from `float_neighbors`.
     found_ids : array-like of int, shape (n_queries, m)
         What a search found.
 

@@ -1,4 +1,4 @@
-"""The float neighbours, and how many of them a search finds."""
+"""The float neighbors, and how many of them a search finds."""
 
 import numpy as np
 import pytest
@@ -12,13 +12,13 @@ DIGITS = load_digits().data
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
 def test_float_neighbors_are_those_of_scikit_learn(metric: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("h2q.evaluation.float_neighbors._CHUNK_ENTRIES", 20_000)
+    monkeypatch.setattr("h2q.evaluation.exact_neighbors._CHUNK_ENTRIES", 20_000)
     database, queries = DIGITS[100:], DIGITS[:100] + 0.25
     search = NearestNeighbors(n_neighbors=11, metric=metric, algorithm="brute").fit(database)
     distances, expected = search.kneighbors(queries)
     found = float_neighbors(queries, database, 10, metric)
     clear = np.diff(distances, axis=1) > 1e-5
-    # Where two neighbours are as near as float32 can tell, either may come first.
+    # Where two neighbors are as near as float32 can tell, either may come first.
     agree = found == expected[:, :10]
     assert agree[clear.all(axis=1)].all()
     true_distances = search.set_params(n_neighbors=len(database)).kneighbors(queries)
