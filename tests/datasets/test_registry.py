@@ -32,7 +32,7 @@ def test_unknown_names_and_roots_say_what_there_is(tmp_path):
         load_dataset("cifar10", tmp_path / "typo")
     with pytest.raises(ValueError, match="fold_sizes is for folders and list files of your own"):
         load_dataset("digits", fold_sizes={"train": 1})
-    with pytest.raises(TypeError, match="seed must be a whole number"):
+    with pytest.raises(TypeError, match="random_state must be a whole number"):
         load_dataset("digits", random_state=0.5)
     assert DATASETS == ("cifar10", "nus-wide", "coco", "imagenet-100", "digits")
 

@@ -49,7 +49,7 @@ def test_too_few_images_name_the_class_and_the_sizes():
         )
     with pytest.raises(ValueError, match="3 images cannot be split"):
         split_at_random(list("abc"), {"train": 1, "query": 1, "validation": 1}, random_state=0)
-    with pytest.raises(ValueError, match="seed must be at least 0"):
+    with pytest.raises(ValueError, match="random_state must be at least 0"):
         split_at_random(list("abc"), {"train": 1, "query": 0, "validation": 0}, random_state=-1)
 
 

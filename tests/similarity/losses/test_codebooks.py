@@ -38,7 +38,7 @@ def test_what_cannot_be_is_refused() -> None:
         class_codes(9, 3)
     with pytest.raises(ValueError, match="n_classes must be at least 1"):
         class_codes(0, 8)
-    with pytest.raises(ValueError, match="seed must be at least 0"):
+    with pytest.raises(ValueError, match="random_state must be at least 0"):
         class_codes(2, 8, random_state=-1)
 
 
