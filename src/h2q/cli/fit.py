@@ -25,15 +25,6 @@ __all__ = ["fit"]
 _JUDGED_ROWS = 10_000
 
 
-class MethodName(StrEnum):
-    """How the rotation is found."""
-
-    h2q = "h2q"
-    itq = "itq"
-    random = "random"
-    sign = "sign"
-
-
 class ScheduleName(StrEnum):
     """How H²Q descends."""
 
@@ -45,8 +36,8 @@ def fit(
     embeddings: EmbeddingsArgument,
     output: Annotated[Path, typer.Option("--output", "-o", help="The quantizer, a .safetensors file.")],
     method: Annotated[
-        MethodName, typer.Option(help="h2q: learned reflections; itq; random: a random rotation; sign: none.")
-    ] = MethodName.h2q,
+        str, typer.Option(metavar="NAME", help="h2q: learned reflections; itq; random: a random rotation; sign: none.")
+    ] = "h2q",
     bits: Annotated[
         int | None, typer.Option(min=1, max=65_536, help="Bits of a code. Default: one a dimension.")
     ] = None,
@@ -71,15 +62,15 @@ def fit(
     """Learn how to turn embeddings into codes, and save it."""
     import numpy as np
 
-    from h2q.comparison.quantizers import METHODS
     from h2q.files import open_array
+    from h2q.quantization import make_quantizer, quantizer_info
 
     check_output(output, ".safetensors")
     refuse_overwriting(output, embeddings)
     extra = _method_options(method, objective=objective, schedule=schedule, n_init=n_init)
     stored = open_array(embeddings)
-    quantizer = METHODS[method.value].make(
-        bits, center=center, whitening=whitening, max_samples=max_samples, random_state=seed, **extra
+    quantizer = make_quantizer(
+        method, bits, center=center, whitening=whitening, max_samples=max_samples, random_state=seed, **extra
     )
     began = time.perf_counter()
     with naming(embeddings):
@@ -90,7 +81,7 @@ def fit(
     quantizer.save(output)
     result: dict[str, Any] = {
         "output": output,
-        "method": method.value,
+        "method": method,
         "bits": quantizer.n_bits_,
         "dimensions": quantizer.n_features_in_,
         "rows": min(len(stored), max_samples),
@@ -101,28 +92,31 @@ def fit(
         print_json(result)
         return
     print(
-        f"{METHODS[method.value].label}: {result['dimensions']} dimensions to {result['bits']} bits, learned from "
+        f"{quantizer_info(method).label}: {result['dimensions']} dimensions to {result['bits']} bits, learned from "
         f"{result['rows']:,} rows in {format_seconds(seconds)}"
     )
     print(f"quantization error {error:.4f} (0: none, about 0.40: a random rotation)")
     print(f"quantizer saved to {output}")
 
 
-def _method_options(method: MethodName, **given: Any) -> dict[str, Any]:
-    """Return the options that the method takes; one that it does not take is wrong usage."""
-    from h2q.quantization import OBJECTIVES
+def _method_options(method: str, **given: Any) -> dict[str, Any]:
+    """Return the options that were given; a method that does not exist or does not take one is wrong usage."""
+    from h2q.quantization import OBJECTIVES, quantizer_info, quantizer_names
 
-    options = {name: value for name, value in given.items() if value is not None}
-    h2q, itq = MethodName.h2q, MethodName.itq
-    takes = {"objective": (h2q,), "schedule": (h2q,), "n_init": (h2q, itq)}
+    names = quantizer_names()
+    if method not in names:
+        raise typer.BadParameter(f"expected one of {', '.join(names)}; got {method!r}", param_hint="--method")
+    options = {name: str(value) if isinstance(value, StrEnum) else value for name, value in given.items()}
+    options = {name: value for name, value in options.items() if value is not None}
     for name in options:
-        if method not in takes[name]:
+        if name not in quantizer_info(method).options:
+            takers = [other for other in names if name in quantizer_info(other).options]
             raise typer.BadParameter(
-                f"only --method {' or '.join(takes[name])} takes it; the method is {method}",
+                f"only --method {' or '.join(takers)} takes it; the method is {method}",
                 param_hint="--" + name.replace("_", "-"),
             )
     if options.get("objective", "l2") not in OBJECTIVES:
         raise typer.BadParameter(
             f"expected one of {', '.join(OBJECTIVES)}; got {options['objective']!r}", param_hint="--objective"
         )
-    return {name: str(value) if isinstance(value, StrEnum) else value for name, value in options.items()}
+    return options

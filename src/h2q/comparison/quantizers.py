@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from h2q.evaluation import float_neighbors, neighbor_recall
 from h2q.index import BinaryIndex
 from h2q.progress import progress_bar
-from h2q.quantization import HouseholderQuantizer, ITQQuantizer, RandomRotationQuantizer, SignQuantizer
+from h2q.quantization import quantizer_info, quantizer_names
 
 __all__ = ["METHODS", "Method", "QuantizerScore", "compare_quantizers"]
 
@@ -24,12 +24,7 @@ class Method:
     make: Callable[..., Any]
 
 
-METHODS = {
-    "sign": Method("sign", SignQuantizer),
-    "random": Method("random rotation", RandomRotationQuantizer),
-    "itq": Method("ITQ", ITQQuantizer),
-    "h2q": Method("H²Q", HouseholderQuantizer),
-}
+METHODS = {name: Method(quantizer_info(name).label, quantizer_info(name).kind) for name in quantizer_names()}
 
 
 @dataclass(frozen=True)

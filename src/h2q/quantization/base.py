@@ -293,6 +293,16 @@ class BaseQuantizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         check_is_fitted(self)
         save_quantizer(self, path)
 
+    @classmethod
+    def tensor_shapes(cls, n_bits: int, n_features: int) -> dict[str, tuple[int, ...]]:
+        """Return the fitted float32 attributes that a file holds, and their shapes."""
+        return {
+            "mean_": (n_features,),
+            "rotation_": (n_bits, n_bits),
+            "projection_": (n_features, n_bits),
+            "reconstruction_": (n_bits, n_features),
+        }
+
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float32"]

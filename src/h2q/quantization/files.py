@@ -10,24 +10,25 @@ from h2q.errors import FileFormatError, describe
 from h2q.files.storage import read_tensors, write_tensors
 from h2q.quantization.base import BaseQuantizer
 from h2q.quantization.objectives import OBJECTIVES
-from h2q.quantization.quantizers import HouseholderQuantizer, ITQQuantizer, RandomRotationQuantizer, SignQuantizer
+from h2q.quantization.registry import info_of_class, quantizer_info, quantizer_names
 from h2q.quantization.sgd import Schedule
 
 __all__ = ["KIND", "load_quantizer", "save_quantizer"]
 
 KIND = "quantizer"
-_CLASSES = {
-    kind.__name__: kind for kind in (HouseholderQuantizer, ITQQuantizer, RandomRotationQuantizer, SignQuantizer)
-}
-_TENSORS = ("mean_", "rotation_", "projection_", "reconstruction_")
 
 
 def save_quantizer(quantizer: BaseQuantizer, path: str | os.PathLike[str]) -> None:
     """Write a fitted quantizer: see `BaseQuantizer.save`."""
     name = type(quantizer).__name__
-    if _CLASSES.get(name) is not type(quantizer):
-        raise TypeError(f"only {', '.join(_CLASSES)} can be saved; got a {name}")
-    tensors = {key: getattr(quantizer, key) for key in _TENSORS}
+    info = info_of_class(type(quantizer))
+    if info is None:
+        known = ", ".join(quantizer_info(known).kind.__name__ for known in quantizer_names())
+        raise TypeError(
+            f"only registered quantizers can be saved ({known}); got a {name}: register it with "
+            "@h2q.quantization.register"
+        )
+    tensors = {key: getattr(quantizer, key) for key in quantizer.tensor_shapes(1, 1)}
     if tensors["projection_"] is tensors["rotation_"]:
         del tensors["projection_"]
     if hasattr(quantizer, "loss_curve_"):
@@ -70,8 +71,8 @@ def load_quantizer(path: str | os.PathLike[str]) -> BaseQuantizer:
 
     Returns
     -------
-    HouseholderQuantizer, ITQQuantizer, RandomRotationQuantizer or SignQuantizer
-        Fitted. A `random_state` that was a generator comes back as None.
+    BaseQuantizer
+        The fitted quantizer, of the class that was saved. A `random_state` that was a generator comes back as None.
 
     Raises
     ------
@@ -83,6 +84,7 @@ def load_quantizer(path: str | os.PathLike[str]) -> BaseQuantizer:
     Examples
     --------
     >>> import tempfile, pathlib
+    >>> from h2q.quantization import RandomRotationQuantizer
     >>> X = np.random.default_rng(0).standard_normal((50, 8))
     >>> path = pathlib.Path(tempfile.mkdtemp()) / "random.safetensors"
     >>> RandomRotationQuantizer(random_state=0).fit(X).save(path)
@@ -93,17 +95,18 @@ def load_quantizer(path: str | os.PathLike[str]) -> BaseQuantizer:
     metadata, tensors = stored.metadata, stored.tensors
     foreign = f"{path} holds no quantizer that this h2q can read"
     try:
-        kind = _CLASSES[metadata["class"]]
+        info = info_of_class(metadata["class"])
+        if info is None:
+            raise ValueError(f"there is no quantizer {metadata['class']!r}")
         parameters = dict(metadata["parameters"])
         k, d = int(metadata["n_bits"]), int(metadata["n_features"])
         if isinstance(parameters.get("schedule"), dict):
             parameters["schedule"] = Schedule(**parameters["schedule"])
-        quantizer: BaseQuantizer = kind(**parameters)
+        quantizer: BaseQuantizer = info.kind(**parameters)
     except (KeyError, TypeError, ValueError) as error:
         raise FileFormatError(f"{foreign}: {type(error).__name__}: {error}") from error
     tensors.setdefault("projection_", tensors.get("rotation_", np.empty(0)))
-    shapes = {"mean_": (d,), "rotation_": (k, k), "projection_": (d, k), "reconstruction_": (k, d)}
-    for name, shape in shapes.items():
+    for name, shape in quantizer.tensor_shapes(k, d).items():
         tensor = tensors.get(name)
         if tensor is None or tensor.shape != shape or tensor.dtype != np.float32 or not np.isfinite(tensor).all():
             found = "nothing" if tensor is None else describe(tensor)
@@ -112,8 +115,6 @@ def load_quantizer(path: str | os.PathLike[str]) -> BaseQuantizer:
     quantizer.n_bits_, quantizer.n_features_in_ = k, d
     if "loss_curve_" in tensors:
         quantizer.loss_curve_ = tensors["loss_curve_"]
-    if isinstance(quantizer, ITQQuantizer):
-        quantizer.n_iter_ = len(quantizer.loss_curve_) - 1
     if "feature_names" in metadata:
         quantizer.feature_names_in_ = np.array(metadata["feature_names"], dtype=object)
     return quantizer

@@ -1,0 +1,169 @@
+"""The quantizers by name: a new one is a new module of this package under ``@register``.
+
+It can then be saved, loaded, compared, used in experiments and named on the command line.
+"""
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, TypeVar
+
+from h2q.errors import describe
+
+__all__ = ["QuantizerInfo", "info_of_class", "make_quantizer", "quantizer_info", "quantizer_names", "register"]
+
+Kind = TypeVar("Kind", bound=type[Any])
+
+_QUANTIZERS: dict[str, "QuantizerInfo"] = {}
+
+
+@dataclass(frozen=True)
+class QuantizerInfo:
+    """A registered quantizer.
+
+    Attributes
+    ----------
+    name : str
+        Name in code, files and on the command line, for instance ``"itq"``.
+    label : str
+        Name in tables and figures, for instance ``"ITQ"``.
+    kind : type
+        The class.
+    position : int
+        Place in tables: lower comes first.
+    options : tuple of str
+        Parameters of the class other than `n_bits`.
+    """
+
+    name: str
+    label: str
+    kind: type[Any]
+    position: int = 1000
+    options: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        parameters = [name for name in inspect.signature(self.kind.__init__).parameters if name != "self"]
+        object.__setattr__(self, "options", tuple(name for name in parameters if name != "n_bits"))
+
+
+def register(name: str, *, label: str, position: int = 1000) -> Callable[[Kind], Kind]:
+    """Register a class derived from `BaseQuantizer` as the quantizer `name`.
+
+    Parameters
+    ----------
+    name : str
+        Name in code, files and on the command line.
+    label : str
+        Name in tables and figures.
+    position : int
+        Place in tables: lower comes first; equal positions are ordered by name.
+
+    Raises
+    ------
+    ValueError
+        If another class has this name.
+    """
+
+    def decorate(kind: Kind) -> Kind:
+        known = _QUANTIZERS.get(name)
+        if known is not None and known.kind.__qualname__ != kind.__qualname__:
+            raise ValueError(f"name must be unused; {name!r} is {known.kind.__name__}")
+        _QUANTIZERS[name] = QuantizerInfo(name, label, kind, position)
+        return kind
+
+    return decorate
+
+
+@cache
+def _import_all() -> None:
+    """Import every module of the package, so that each class registers itself."""
+    import h2q.quantization
+
+    for module in pkgutil.iter_modules(h2q.quantization.__path__, "h2q.quantization."):
+        importlib.import_module(module.name)
+
+
+def quantizer_names() -> tuple[str, ...]:
+    """Return the names of all quantizers: baselines first.
+
+    >>> quantizer_names()[:4]
+    ('sign', 'random', 'itq', 'h2q')
+    """
+    _import_all()
+    return tuple(sorted(_QUANTIZERS, key=lambda name: (_QUANTIZERS[name].position, name)))
+
+
+def quantizer_info(name: str) -> QuantizerInfo:
+    """Return label, class and options of a quantizer.
+
+    Raises
+    ------
+    ValueError
+        If there is no quantizer of this name.
+
+    Examples
+    --------
+    >>> info = quantizer_info("itq")
+    >>> info.label, info.kind.__name__, "max_iter" in info.options
+    ('ITQ', 'ITQQuantizer', True)
+    """
+    names = quantizer_names()
+    if name not in names:
+        raise ValueError(f"the name of a quantizer must be one of {', '.join(names)}; got {describe(name)}")
+    return _QUANTIZERS[name]
+
+
+def info_of_class(kind: type[Any] | str) -> QuantizerInfo | None:
+    """Return the entry of a registered class, given itself or its name; None if it is not registered.
+
+    >>> info_of_class("ITQQuantizer").name
+    'itq'
+    """
+    for name in quantizer_names():
+        info = _QUANTIZERS[name]
+        if info.kind is kind or info.kind.__name__ == kind:
+            return info
+    return None
+
+
+def make_quantizer(name: str, n_bits: int | None = None, **options: Any) -> Any:
+    """Return an unfitted quantizer.
+
+    Parameters
+    ----------
+    name : str
+        One of `quantizer_names`.
+    n_bits : int, optional
+        Bits of a code; None: one bit a dimension.
+    **options
+        Parameters of the class.
+
+    Returns
+    -------
+    BaseQuantizer
+        Unfitted.
+
+    Raises
+    ------
+    ValueError
+        If there is no quantizer of this name.
+    TypeError
+        If the quantizer has no such option.
+
+    Examples
+    --------
+    >>> make_quantizer("itq", 32, n_init=5)
+    ITQQuantizer(n_bits=32, n_init=5)
+    >>> make_quantizer("sign", n_init=5)
+    Traceback (most recent call last):
+    ...
+    TypeError: quantizer 'sign' has no option n_init; it has center, whitening, max_samples, random_state
+    """
+    info = quantizer_info(name)
+    unknown = [option for option in options if option not in info.options]
+    if unknown:
+        raise TypeError(f"quantizer {name!r} has no option {', '.join(unknown)}; it has {', '.join(info.options)}")
+    return info.kind(n_bits, **options)
