@@ -12,7 +12,7 @@ import numba
 import numpy as np
 import pytest
 
-from h2q.hamming.asymmetric import byte_tables, nearest_asymmetric
+from h2q.hamming import AsymmetricScan
 from h2q.hamming.scans import distances, nearest, within
 from h2q.hamming.threads import run_jobs, threads_for
 
@@ -23,8 +23,9 @@ QUERIES = DATABASE[:40]
 
 def everything() -> list[np.ndarray]:
     found, near = nearest(QUERIES, DATABASE, 5), within(QUERIES, DATABASE, 20)
-    tables = byte_tables(np.unpackbits(QUERIES, axis=1).astype(np.float32) - 0.25)
-    rows, _ = nearest_asymmetric(tables, DATABASE, np.ones(0, bool), 5)
+    asymmetric = AsymmetricScan(np.unpackbits(QUERIES, axis=1).astype(np.float32) - 0.25, 5)
+    asymmetric.add(DATABASE)
+    rows = asymmetric.finish().ids
     return [found.ids, found.distances, near.offsets, near.ids, rows, distances(QUERIES, DATABASE[:9])]
 
 

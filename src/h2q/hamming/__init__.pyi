@@ -1,3 +1,6 @@
+from .asymmetric import AsymmetricScan as AsymmetricScan
+from .neighbors import Neighbors as Neighbors
+from .neighbors import RadiusNeighbors as RadiusNeighbors
 from .scans import NearestScan as NearestScan
 from .scans import RadiusScan as RadiusScan
 from .scans import distances as distances

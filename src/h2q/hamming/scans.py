@@ -12,6 +12,7 @@ from h2q.checks import check_integer
 from h2q.errors import describe
 from h2q.hamming import kernels
 from h2q.hamming.neighbors import Neighbors, RadiusNeighbors
+from h2q.hamming.selection import NearestSoFar
 from h2q.hamming.threads import run_jobs, threads_for
 from h2q.hamming.words import as_words
 
@@ -150,11 +151,10 @@ class NearestScan:
 
     def __init__(self, queries: NDArray[np.uint8], k: int) -> None:
         n, width = queries.shape
-        self._queries, self._k = as_words(queries), k
+        self._queries = as_words(queries)
+        self._nearest = NearestSoFar(n, k, np.int32)
         # No item at or beyond its limit can still be among a query's k nearest.
         self._limits = np.full(n, 8 * width + 1, np.int64)
-        self._ids = np.zeros((n, 0), np.int64)
-        self._distances = np.zeros((n, 0), np.int32)
 
     def add(
         self,
@@ -170,13 +170,16 @@ class NearestScan:
                 as_words(database[start : start + rows]),
                 _ALL_ALIVE if alive is None else alive[start : start + rows],
             )
-            missing = positions < 0
             part_ids = positions + start if ids is None else ids[start : start + rows][positions]
-            self._merge(np.where(missing, np.iinfo(np.int64).max, part_ids), found)
+            self._nearest.merge(np.where(positions < 0, -1, part_ids), found)
+            farthest = self._nearest.farthest()
+            if farthest is not None:
+                # A later item may tie with the farthest kept and have the lower id.
+                np.minimum(self._limits, farthest.astype(np.int64) + 1, out=self._limits)
 
     def _scan(self, words: NDArray[np.uint64], alive: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
         """Return the nearest rows of one chunk: positions (-1 where fewer were near enough) and distances."""
-        n, k = len(self._queries), min(self._k, len(words))
+        n, k = len(self._queries), min(self._nearest.k, len(words))
         group = max(1, min(_GROUP, _GROUP_ITEMS // (2 * k)))
         threads = threads_for(n * words.size)
         groups, parts = _shares(n, group, threads)
@@ -194,22 +197,9 @@ class NearestScan:
         run_jobs(scan, groups * parts, threads)
         return positions.reshape(n, parts * k), found.reshape(n, parts * k)
 
-    def _merge(self, ids: NDArray[np.int64], found: NDArray[np.int32]) -> None:
-        """Keep the k nearest of what is held and what was found."""
-        first = self._ids.shape[1] == 0
-        if not first:
-            ids, found = np.hstack([self._ids, ids]), np.hstack([self._distances, found])
-        if not first or ids.shape[1] > self._k:
-            order = np.lexsort((ids, found), axis=-1)[:, : self._k]
-            ids, found = np.take_along_axis(ids, order, 1), np.take_along_axis(found, order, 1)
-        self._ids, self._distances = ids, found
-        if found.shape[1] == self._k:
-            # A later item may tie with the worst one kept and have the lower id.
-            np.minimum(self._limits, found[:, -1].astype(np.int64) + 1, out=self._limits)
-
     def finish(self) -> Neighbors:
-        """Return what was found, sorted by distance and id."""
-        return Neighbors(self._ids, self._distances)
+        """Return the k nearest items of each query, sorted by distance and id."""
+        return self._nearest.finish()
 
 
 class RadiusScan:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from h2q.checks import as_codes, as_embeddings, as_ids, bytes_per_code, check_integer, check_metric, check_n_bits
 from h2q.errors import describe
-from h2q.hamming.asymmetric import byte_tables, nearest_asymmetric
+from h2q.hamming.asymmetric import AsymmetricScan
 from h2q.hamming.neighbors import Neighbors, RadiusNeighbors
 from h2q.hamming.scans import NearestScan, RadiusScan
 from h2q.index.folder import IndexState, read_folder, write_folder
@@ -19,7 +19,6 @@ from h2q.index.segments import Segment, join, merge_small
 __all__ = ["BinaryIndex"]
 
 _STEP_QUERIES, _STEP_BYTES = 4096, 256 << 20  # searched at a time at most, and what that may need in memory
-_ALL_ALIVE = np.ones(0, np.bool_)
 
 
 class BinaryIndex:
@@ -241,7 +240,7 @@ class BinaryIndex:
                 raise ValueError("rerank needs the float embeddings: make the index with keep_embeddings=True")
             candidates = min(check_integer(rerank, "rerank", low=k), len(self))
         parts = []
-        step = self._queries_at_a_time(candidates, scoring, 0 if rerank is None else self.quantizer.n_features_in_)
+        step = self._queries_at_a_time(candidates, 0 if rerank is None else self.quantizer.n_features_in_)
         for start in range(0, len(codes), step):
             some_codes = codes[start : start + step]
             some_embeddings = None if embeddings is None else embeddings[start : start + step]
@@ -340,12 +339,10 @@ class BinaryIndex:
         embeddings = as_embeddings(items, name, n_features=self.quantizer.n_features_in_)
         return self.quantizer.encode(embeddings), embeddings
 
-    def _queries_at_a_time(self, candidates: int, scoring: str, n_features: int) -> int:
+    def _queries_at_a_time(self, candidates: int, n_features: int) -> int:
         """Return how many queries to search for at a time, by the memory that each takes."""
-        # Ids, distances and their order, of what is kept and what is new; twice the embeddings; tables of float32.
+        # Ids, distances and their order, of what is kept and what is new; twice the embeddings.
         per_query = candidates * (64 + 8 * n_features)
-        if scoring == "asymmetric":
-            per_query += bytes_per_code(self.n_bits) * 256 * 4
         return max(1, min(_STEP_QUERIES, _STEP_BYTES // per_query))
 
     def _nearest(self, codes: NDArray[np.uint8], k: int) -> Neighbors:
@@ -355,13 +352,10 @@ class BinaryIndex:
         return scan.finish()
 
     def _nearest_asymmetric(self, rotated: NDArray[np.float32], k: int) -> Neighbors:
-        tables = byte_tables(rotated)
-        ids, distances = np.zeros((len(rotated), 0), np.int64), np.zeros((len(rotated), 0), np.float32)
+        scan = AsymmetricScan(rotated, k)
         for segment in self._state.segments:
-            alive = _ALL_ALIVE if segment.alive is None else segment.alive
-            rows, found = nearest_asymmetric(tables, segment.codes, alive, min(k, len(segment)))
-            ids, distances = np.hstack([ids, segment.ids[rows]]), np.hstack([distances, found])
-        return _sorted(ids, distances, k)
+            scan.add(segment.codes, segment.ids, segment.alive)
+        return scan.finish()
 
     def _rerank(self, embeddings: NDArray[np.float32], ids: NDArray[np.int64], k: int) -> Neighbors:
         kept = np.empty((ids.size, embeddings.shape[1]), np.float32)
