@@ -111,7 +111,7 @@ def bytes_per_code(n_bits: int) -> int:
 
 def _as_array(value: Any, name: str) -> NDArray[Any]:
     """Turn lists and torch tensors into an array; leave arrays and memory maps as they are."""
-    if isinstance(value, np.ndarray):
+    if isinstance(value, np.ndarray) and value.dtype != object:
         return value
     if hasattr(value, "toarray") and hasattr(value, "nnz"):
         raise TypeError(f"{name} is a sparse matrix; embeddings are dense: pass {name}.toarray()")
@@ -121,7 +121,10 @@ def _as_array(value: Any, name: str) -> NDArray[Any]:
             value = value.float()
         return np.asarray(value.numpy())
     try:
-        return np.asarray(value)
+        array = np.asarray(value)
+        # A pandas Series of vectors, or an array of arrays.
+        nested = array.dtype == object and array.ndim == 1 and len(array) and np.ndim(array[0]) == 1
+        return np.stack(list(array)) if nested else array
     except ValueError as error:
         raise ValueError(f"{name} must be an array whose rows all have one length; {error}") from error
 
@@ -139,8 +142,9 @@ def as_embeddings(
     Parameters
     ----------
     X : array-like of shape (n, d)
-        float16, float32, float64, a list of rows, a memory map or a torch tensor. Signed integers are converted with a
-        warning. uint8 and bool are refused: they are packed codes or bits, which are not embeddings.
+        float16, float32, float64, a list of rows, a pandas Series of vectors, a memory map or a torch tensor. Signed
+        integers are converted with a warning. uint8 and bool are refused: they are packed codes or bits, which are not
+        embeddings.
     name : str
         What the caller calls the argument.
     n_features : int, optional

@@ -1,4 +1,4 @@
-"""``h2q index`` and ``h2q search``: the same as the library, and what they say to what is wrong."""
+"""``h2q index`` and ``h2q search``: the same results as the library, and their errors."""
 
 import json
 from pathlib import Path
@@ -113,12 +113,24 @@ def test_a_table_for_people(run: Any, index_folder: Path) -> None:
     assert "2 more: -o FILE or --json" in lines[-1]
 
 
-def test_few_items_are_enough_unless_k_is_asked_for(document: Any, fails: Any, codes_file: Path) -> None:
+def test_few_items_are_all_found(document: Any, codes_file: Path) -> None:
     np.save("few.npy", np.load(codes_file)[:4])
     document("index", "build", "few.npy", "-o", "small")
-    assert document("search", "small", "few.npy")["k"] == 4
-    message = fails(1, "search", "small", "few.npy", "-k", 10)
-    assert message == "error: -k must be at most the number of items in small, 4; got 10"
+    for arguments in ([], ["-k", "20"]):
+        result = document("search", "small", "few.npy", *arguments)
+        assert result["k"] == 4
+        assert len(result["ids"][0]) == 4
+
+
+def test_replacing_items(document: Any, codes_file: Path) -> None:
+    codes = np.load(codes_file)
+    np.save("two.npy", codes[7:9])
+    np.save("two_ids.npy", np.array([3, 4000]))
+    document("index", "build", codes_file, "-o", "index")
+    assert (
+        document("index", "append", "index", "two.npy", "--ids", "two_ids.npy", "--replace")["items"] == len(codes) + 1
+    )
+    np.testing.assert_array_equal(h2q.BinaryIndex.open("index").codes([3, 4000]), codes[7:9])
 
 
 @pytest.mark.parametrize(
@@ -133,8 +145,11 @@ def test_few_items_are_enough_unless_k_is_asked_for(document: Any, fails: Any, c
         (1, ["build", "codes.npy", "-o", "codes.npy"], "codes.npy is a file; an index is saved to a folder"),
         (2, ["build", "codes.npy"], "Missing option '--output' / '-o'"),
         (1, ["append", "nowhere", "codes.npy"], "there is no index at"),
-        (1, ["append", "index", "codes.npy"], "items are codes, but this index keeps embeddings"),
-        (1, ["append", "index", "x.npy", "--ids", "taken.npy"], "x.npy: ids holds 1797 id(s) that the index has"),
+        (2, ["build", "codes.npy", "-o", "new", "--keep-embeddings"], "--keep-embeddings: codes.npy holds codes"),
+        (2, ["build", "x.npy", "-o", "new", "-q", "quantizer.safetensors", "--bits", "8"], "--bits: expected 32, the"),
+        (1, ["append", "index", "codes.npy"], "codes.npy holds codes, but index keeps embeddings"),
+        (1, ["append", "index", "x.npy", "--ids", "taken.npy"], "--ids taken.npy holds 1,797 id(s) that index already"),
+        (2, ["append", "index", "x.npy", "--replace"], "--replace: it needs --ids"),
         (1, ["append", "index", "narrow.npy"], "narrow.npy has 10 features, but 61 were expected"),
         (1, ["remove", "index", "99999999"], "1 of 1 ids are not in the index (first: 99999999); nothing was removed"),
         (1, ["remove", "index", "some"], "there is no file some"),
@@ -167,6 +182,12 @@ def test_index_refuses(
         (1, ["index", "missing.npy"], "there is no file missing.npy"),
         (1, ["index", "ids.npy"], "ids.npy has shape (1797,); expected a 2-D array"),
         (1, ["index", "wide.npy"], "queries has 10 features, but 61 were expected"),
+        (
+            2,
+            ["plain", "codes.npy", "--rerank", "50"],
+            "--rerank: plain keeps no embeddings to re-rank by; build it with",
+        ),
+        (2, ["index", "codes.npy", "--scoring", "asymmetric"], "--scoring: it needs embeddings; codes.npy holds codes"),
         (1, ["index", "codes.npy", "--rerank", "50"], "re-ranking needs queries as embeddings, not codes"),
         (1, ["plain", "queries.npy"], "queries must be packed codes (uint8), since this index has no quantizer"),
         (1, ["plain", "wide_codes.npy"], "queries must have shape (n, 4)"),

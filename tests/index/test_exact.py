@@ -1,12 +1,16 @@
-"""The index in memory: what is added is found, what is removed is not, and bad input changes nothing."""
+"""The index in memory: added items are found, removed ones are not, and bad input changes nothing."""
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.datasets import load_digits
 
-from h2q.index import BinaryIndex, open_index
+from h2q.index import BinaryIndex, Index, open_index
+from h2q.index.searching import search_in_steps
+from h2q.index.segments import Segment
 from h2q.quantization import HouseholderQuantizer
 
 DIGITS = load_digits().data.astype(np.float32)
@@ -139,14 +143,79 @@ def test_reranking_all_items_is_the_exact_float_search(quantizer: HouseholderQua
     assert found.distances.dtype == np.float32
 
 
-@pytest.mark.parametrize("options", [{}, {"scoring": "asymmetric"}, {"rerank": 40}])
-def test_queries_searched_a_few_at_a_time_find_the_same(index: BinaryIndex, options, monkeypatch) -> None:
-    whole = index.search(DIGITS[:50], 5, **options)
-    monkeypatch.setattr("h2q.index.exact._STEP_BYTES", 60_000)
-    in_steps = index.search(DIGITS[:50], 5, **options)
+@pytest.mark.parametrize("options", [{}, {"scoring": "asymmetric"}, {"candidates": 40}])
+def test_queries_searched_a_few_at_a_time_find_the_same(index: BinaryIndex, options) -> None:
+    def search(**more):
+        segments = [Segment({"codes": index.codes(index.ids), "ids": index.ids, "embeddings": DIGITS})]
+        settings = {"quantizer": index.quantizer, "scoring": "hamming"} | options | more
+        return search_in_steps(segments, DIGITS[:50], 5, **settings)
+
+    whole, in_steps = search(), search(step_bytes=60_000)
     np.testing.assert_array_equal(in_steps.ids, whole.ids)
     np.testing.assert_array_equal(in_steps.distances, whole.distances)
     assert in_steps.distances.dtype == whole.distances.dtype
+
+
+def test_one_query_may_be_one_dimensional(index: BinaryIndex, quantizer: HouseholderQuantizer) -> None:
+    expected = index.search(DIGITS[3:4], 5)
+    vector = DIGITS[3]
+    for query in (vector, vector.tolist(), torch.tensor(vector), pd.Series(vector), quantizer.encode(DIGITS[3:4])[0]):
+        neighbors = index.search(query, 5)
+        assert len(neighbors) == 1
+        np.testing.assert_array_equal(neighbors.ids, expected.ids)
+        np.testing.assert_array_equal(index.search_radius(query, 3).ids, index.search_radius(DIGITS[3:4], 3).ids)
+
+
+def test_vectors_in_a_series_or_a_list_are_embeddings(index: BinaryIndex) -> None:
+    expected = index.search(DIGITS[:3])
+    for queries in (pd.Series(list(DIGITS[:3])), list(DIGITS[:3]), pd.Series(DIGITS[:3].tolist())):
+        np.testing.assert_array_equal(index.search(queries).ids, expected.ids)
+    np.testing.assert_array_equal(index.add(pd.Series(list(DIGITS[:3]))), [1797, 1798, 1799])
+    with pytest.raises(ValueError, match="rows all have one length"):
+        index.search(pd.Series([DIGITS[0], DIGITS[1, :9]]))
+
+
+def test_k_is_ten_or_as_many_as_there_are(quantizer: HouseholderQuantizer) -> None:
+    index = BinaryIndex(quantizer=quantizer, keep_embeddings=True)
+    assert index.search(DIGITS[:2]).ids.shape == (2, 0)
+    assert index.search(DIGITS[:2], scoring="asymmetric", rerank=20).distances.shape == (2, 0)
+    index.add(DIGITS[:4])
+    assert index.search(DIGITS[:2]).ids.shape == (2, 4)
+    assert index.search(DIGITS[:2], 5, scoring="asymmetric").ids.shape == (2, 4)
+    assert index.search(DIGITS[:2], 3, rerank=100).ids.shape == (2, 3)
+    index.add(DIGITS[4:])
+    assert index.search(DIGITS[:2]).ids.shape == (2, 10)
+
+
+def test_an_upsert_replaces_or_adds(index: BinaryIndex, quantizer: HouseholderQuantizer) -> None:
+    index.upsert(DIGITS[:3], ids=[5, 4000, 6])
+    assert len(index) == 1798
+    np.testing.assert_array_equal(index.codes([5, 4000, 6]), quantizer.encode(DIGITS[:3]))
+    np.testing.assert_allclose(index.search(DIGITS[2], 2, rerank=1798).distances, 0, atol=1e-6)
+    assert sorted(index.search(DIGITS[2], 2, rerank=1798).ids[0]) == [2, 6]
+    assert index.add(DIGITS[:1]).tolist() == [4001]
+    assert index.contains([4, 4000, 4002]).tolist() == [True, True, False]
+
+
+def test_a_zero_row_is_accepted_as_the_quantizer_accepts_it(quantizer: HouseholderQuantizer) -> None:
+    index = BinaryIndex(quantizer=quantizer, keep_embeddings=True)
+    with pytest.warns(UserWarning, match="all-zero row"):
+        index.add(np.vstack([np.zeros((1, 64)), DIGITS]))
+    with pytest.warns(UserWarning, match="all-zero row"):
+        neighbors = index.search(np.zeros((1, 64)), 3, rerank=50)
+    assert neighbors.distances.tolist() == [[1, 1, 1]]
+    uncentered = HouseholderQuantizer(24, center=False, random_state=0).fit(DIGITS)
+    with pytest.raises(ValueError, match="items has 1 all-zero row"):
+        BinaryIndex(quantizer=uncentered).add(np.zeros((1, 64)))
+
+
+def test_the_exact_index_fulfils_the_interface(index: BinaryIndex) -> None:
+    assert isinstance(index, Index)
+    index.warm_up()
+    index.close()
+    assert repr(index) == "BinaryIndex(closed)"
+    with pytest.raises(ValueError, match="the index is closed"):
+        len(index)
 
 
 def test_removed_items_come_back_under_their_id() -> None:
@@ -174,7 +243,7 @@ CODES = np.array([[1, 2, 3]], np.uint8)
     [
         (lambda i: i.add(CODES), TypeError, "keeps embeddings"),
         (lambda i: i.add(DIGITS[:2], ids=[5000, 5000]), ValueError, r"more than once \(first: 5000\)"),
-        (lambda i: i.add(DIGITS[:2], ids=[5000, 3]), ValueError, r"that the index has \(first: 3\)"),
+        (lambda i: i.add(DIGITS[:2], ids=[5000, 3]), ValueError, r"that the index already has \(first: 3\)"),
         (lambda i: i.add(DIGITS[:2], ids=[5000, -1]), ValueError, "not be negative"),
         (lambda i: i.add(DIGITS[:2], ids=[5000]), ValueError, "with 2 entries"),
         (lambda i: i.add(DIGITS[:2], ids=[0.5, 1.5]), TypeError, "whole numbers"),
@@ -185,15 +254,16 @@ CODES = np.array([[1, 2, 3]], np.uint8)
         (lambda i: i.remove([3, 3]), ValueError, "more than once"),
         (lambda i: i.codes([99_999]), ValueError, "not in the index"),
         (lambda i: i.search(CODES, 0), ValueError, "k must be at least 1"),
-        (lambda i: i.search(CODES, 1798), ValueError, "number of items, 1797; got 1798"),
         (lambda i: i.search(CODES, 2.0), TypeError, "k must be a whole number"),
         (lambda i: i.search(CODES, 1, scoring="cosine"), ValueError, "scoring must be 'hamming' or 'asymmetric'"),
         (lambda i: i.search(CODES, 1, scoring="asymmetric"), TypeError, "asymmetric scoring needs queries as emb"),
         (lambda i: i.search(CODES, 1, rerank=5), TypeError, "re-ranking needs queries as embeddings"),
         (lambda i: i.search(DIGITS[:1], 5, rerank=4), ValueError, "rerank must be at least 5"),
-        (lambda i: i.search(DIGITS[0], 5), ValueError, "queries must be 2-D"),
+        (lambda i: i.search(DIGITS[None], 5), ValueError, "queries must be 2-D"),
+        (lambda i: i.search(DIGITS[0, :5], 5), ValueError, "queries has 5 features, but 64"),
+        (lambda i: i.add(DIGITS[0]), ValueError, "items must be 2-D"),
+        (lambda i: i.upsert(DIGITS[:2], ids=[3, 3]), ValueError, "more than once"),
         (lambda i: i.search_radius(CODES, -1), ValueError, "radius must be at least 0"),
-        (lambda i: i.search(np.zeros((1, 64)), 1), ValueError, "all-zero row"),
     ],
 )
 def test_bad_input_is_named_and_changes_nothing(index: BinaryIndex, action, error, message: str) -> None:
@@ -206,8 +276,6 @@ def test_bad_input_is_named_and_changes_nothing(index: BinaryIndex, action, erro
 
 def test_what_an_index_lacks_is_named(quantizer: HouseholderQuantizer) -> None:
     index = BinaryIndex(24)
-    with pytest.raises(ValueError, match="index is empty"):
-        index.search(CODES, 1)
     assert len(index.search_radius(CODES, 5)[0].ids) == 0
     index.add(CODES)
     with pytest.raises(TypeError, match="no quantizer; got float32 array"):
@@ -240,6 +308,9 @@ def test_bits_must_be_the_quantizers(quantizer: HouseholderQuantizer) -> None:
 
 
 def test_an_address_names_a_folder_or_an_engine(tmp_path, index: BinaryIndex) -> None:
+    assert index.address is None
+    with pytest.raises(ValueError, match="path is missing"):
+        index.save()
     index.save(tmp_path / "index")
     assert len(open_index(tmp_path / "index")) == 1797
     assert len(open_index(f"file:{tmp_path / 'index'}")) == 1797

@@ -15,7 +15,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from h2q.errors import FileFormatError
-from h2q.index import BinaryIndex
+from h2q.index import BinaryIndex, open_index
 from h2q.quantization import HouseholderQuantizer
 
 GENERATOR = np.random.default_rng(0)
@@ -68,6 +68,16 @@ def test_quantizer_options_and_embeddings_come_back(tmp_path: Path) -> None:
     assert len(BinaryIndex.open(tmp_path / "b")) == 1800
 
 
+def test_a_block_saves_at_its_end_unless_it_raises(folder: Path) -> None:
+    with open_index(folder) as index:
+        index.add(CODES[:3])
+        index.remove([0])
+    with pytest.raises(ValueError, match="not in the index"), open_index(folder) as index:  # noqa: PT012
+        index.add(CODES[:3])
+        index.remove([0])
+    assert len(BinaryIndex.open(folder)) == 5002
+
+
 def test_compaction_leaves_one_segment(folder: Path) -> None:
     index = BinaryIndex.open(folder)
     index.remove(np.arange(4000))
@@ -103,7 +113,7 @@ def test_two_processes_do_not_save_at_once(folder: Path) -> None:
         child.stdout.readline()
         index = BinaryIndex.open(folder)
         index.add(CODES[:1])
-        with pytest.raises(BlockingIOError, match="another process is saving"):
+        with pytest.raises(TimeoutError, match="another process is saving"):
             index.save(folder)
         child.kill()
     index.save(folder)

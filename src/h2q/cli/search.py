@@ -19,24 +19,24 @@ _K = 10
 
 
 class Scoring(StrEnum):
-    """What a distance is."""
+    """How queries and codes are compared."""
 
     hamming = "hamming"
     asymmetric = "asymmetric"
 
 
 def search(
-    folder: Annotated[Path, typer.Argument(metavar="INDEX", help="The folder that h2q index made.")],
+    folder: Annotated[str, typer.Argument(metavar="INDEX", help="Folder that h2q index made, or another address.")],
     queries: Annotated[
         str, typer.Argument(metavar="QUERIES", help="Embeddings, or codes (uint8); FILE:NAME picks an array.")
     ],
     k: Annotated[int | None, typer.Option("-k", min=1, help=f"Nearest items of each query. Default: {_K}.")] = None,
-    radius: Annotated[int | None, typer.Option(min=0, help="Instead: all items within so many bits.")] = None,
+    radius: Annotated[int | None, typer.Option(min=0, help="Instead: all items within this many bits.")] = None,
     scoring: Annotated[
-        Scoring, typer.Option(help="asymmetric: the query stays an embedding; finer, slower.")
+        Scoring, typer.Option(help="asymmetric: compares the query's embedding with the codes; finer, slower.")
     ] = Scoring.hamming,
     rerank: Annotated[
-        int | None, typer.Option(min=1, help="Order so many candidates by the embeddings that the index kept.")
+        int | None, typer.Option(min=1, help="Re-rank this many candidates by the embeddings that the index keeps.")
     ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write ids and distances of all queries: .npz or .json.")
@@ -45,91 +45,83 @@ def search(
 ) -> None:
     """Find the nearest items of each query.
 
-    Exactly; ties go to the lower id.
+    The result is exact; ties go to the lower id.
     """
     from h2q.files import open_array
-    from h2q.index import BinaryIndex
+    from h2q.index import open_index
 
     if output is not None:
         check_output(output, ".npz", ".json")
-    if radius is not None:
-        for option, given in (("-k", k), ("--rerank", rerank), ("--scoring", scoring is Scoring.asymmetric or None)):
-            if given is not None:
-                raise typer.BadParameter(
-                    f"it does not go with --radius, which gives all items within {radius} bits; leave one of them out",
-                    param_hint=option,
-                )
-    if rerank is not None and rerank < (k or _K):
-        raise typer.BadParameter(f"expected at least -k, which is {k or _K}; got {rerank}", param_hint="--rerank")
-    index, stored = BinaryIndex.open(folder), open_array(queries)
-    asked = stored.read()
-    if k is None:
-        k = max(1, min(_K, len(index)))
-    elif k > len(index) > 0:
-        raise ValueError(f"-k must be at most the number of items in {folder}, {len(index)}; got {k}")
+    _check_options(k, radius, scoring, rerank)
+    k = k or _K
+    index, stored = open_index(folder), open_array(queries)
+    if rerank is not None and not getattr(index, "keeps_embeddings", True):
+        raise typer.BadParameter(
+            f"{folder} keeps no embeddings to re-rank by; build it with --keep-embeddings", param_hint="--rerank"
+        )
+    if stored.holds_codes and scoring is Scoring.asymmetric:
+        raise typer.BadParameter(f"it needs embeddings; {queries} holds codes", param_hint="--scoring")
+    vectors = stored.read()
+    index.warm_up()
     began = time.perf_counter()
-    found: Neighbors | RadiusNeighbors
+    neighbors: Neighbors | RadiusNeighbors
     if radius is not None:
-        found = index.search_radius(asked, radius)
+        neighbors = index.search_radius(vectors, radius)
     else:
-        found = index.search(asked, k, scoring=scoring.value, rerank=rerank)
+        neighbors = index.search(vectors, k, scoring=scoring.value, rerank=rerank)
     seconds = time.perf_counter() - began
     if output is not None:
-        _write(output, found)
-    n_queries = len(asked)
+        _write(output, neighbors)
     if as_json:
-        summary: dict[str, Any] = {"index": folder, "queries": n_queries, "seconds": round(seconds, 4)}
-        summary |= {"k": k} if radius is None else {"radius": radius}
-        print_json(summary | ({"output": output} if output is not None else _as_lists(found)))
+        summary: dict[str, Any] = {"index": folder, "queries": len(neighbors), "seconds": round(seconds, 4)}
+        summary |= {"k": min(k, len(index))} if radius is None else {"radius": radius}
+        print_json(summary | ({"output": output} if output is not None else _as_lists(neighbors)))
         return
     if output is None:
-        shown = range(min(n_queries, _SHOWN))
-        print_table(
-            ["query", "id (distance), nearest first"], [[query, _line(found, query)] for query in shown], text_columns=2
-        )
-    what = f"{k} nearest" if radius is None else f"all within {radius} bits"
-    rest = f"; {n_queries - _SHOWN:,} more: -o FILE or --json" if output is None and n_queries > _SHOWN else ""
-    print(f"{n_queries:,} queries, {what} of {len(index):,} items, in {format_seconds(seconds)}{rest}")
+        rows = [[query, _line(neighbors[query])] for query in range(min(len(neighbors), _SHOWN))]
+        print_table(["query", "id (distance), nearest first"], rows, text_columns=2)
+    what = f"{min(k, len(index))} nearest" if radius is None else f"all within {radius} bits"
+    hidden = len(neighbors) - _SHOWN
+    rest = f"; {hidden:,} more: -o FILE or --json" if output is None and hidden > 0 else ""
+    print(f"{len(neighbors):,} queries, {what} of {len(index):,} items, in {format_seconds(seconds)}{rest}")
     if output is not None:
         print(f"results saved to {output}")
 
 
-def _rows(found: "Neighbors | RadiusNeighbors", query: int) -> tuple[Any, Any]:
-    """Return ids and distances of one query."""
-    from h2q.index import RadiusNeighbors
+def _check_options(k: int | None, radius: int | None, scoring: Scoring, rerank: int | None) -> None:
+    """Refuse options that exclude each other."""
+    if radius is not None:
+        for option, given in (("-k", k), ("--rerank", rerank), ("--scoring", scoring is Scoring.asymmetric or None)):
+            if given is not None:
+                raise typer.BadParameter(
+                    f"it does not go with --radius, which returns all items within {radius} bits; omit one of them",
+                    param_hint=option,
+                )
+    if rerank is not None and rerank < (k or _K):
+        raise typer.BadParameter(f"expected at least -k, which is {k or _K}; got {rerank}", param_hint="--rerank")
 
-    if isinstance(found, RadiusNeighbors):
-        one = found[query]
-        return one.ids, one.distances
-    return found.ids[query], found.distances[query]
 
-
-def _line(found: "Neighbors | RadiusNeighbors", query: int) -> str:
-    ids, distances = _rows(found, query)
+def _line(neighbors: Any) -> str:
+    """Return the neighbors of a query in one line."""
     pairs = [
-        f"{item}\u00a0({distance if isinstance(distance, int) else format(distance, '.3f')})"
-        for item, distance in zip(ids.tolist(), distances.tolist(), strict=True)
+        f"{item.id}\u00a0({item.distance if isinstance(item.distance, int) else format(item.distance, '.3f')})"
+        for item in neighbors
     ]
     return "  ".join(pairs) or "none"
 
 
-def _as_lists(found: "Neighbors | RadiusNeighbors") -> dict[str, list[Any]]:
+def _as_lists(neighbors: "Neighbors | RadiusNeighbors") -> dict[str, list[Any]]:
     """Return ids and distances, a list for each query."""
-    from h2q.index import RadiusNeighbors
-
-    n = len(found) if isinstance(found, RadiusNeighbors) else len(found.ids)
-    rows = [_rows(found, query) for query in range(n)]
-    return {"ids": [ids.tolist() for ids, _ in rows], "distances": [distances.tolist() for _, distances in rows]}
+    return {"ids": [n.ids.tolist() for n in neighbors], "distances": [n.distances.tolist() for n in neighbors]}
 
 
-def _write(output: Path, found: "Neighbors | RadiusNeighbors") -> None:
+def _write(output: Path, neighbors: "Neighbors | RadiusNeighbors") -> None:
+    from dataclasses import fields
+
     from h2q.files import write_npz
     from h2q.files.storage import write_json
-    from h2q.index import RadiusNeighbors
 
     if output.suffix.lower() == ".json":
-        write_json(output, _as_lists(found))
-    elif isinstance(found, RadiusNeighbors):
-        write_npz(output, offsets=found.offsets, ids=found.ids, distances=found.distances)
+        write_json(output, _as_lists(neighbors))
     else:
-        write_npz(output, ids=found.ids, distances=found.distances)
+        write_npz(output, **{field.name: getattr(neighbors, field.name) for field in fields(neighbors)})

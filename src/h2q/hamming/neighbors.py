@@ -1,67 +1,240 @@
-"""What a search gives."""
+"""Search results: the nearest items of each query, as arrays and as a sequence over queries."""
 
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from html import escape
+from typing import Any, NamedTuple, Self, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Neighbors", "RadiusNeighbors"]
+from h2q.errors import require
+
+__all__ = ["Neighbor", "Neighbors", "QueryNeighbors", "RadiusNeighbors"]
+
+_SHOWN_QUERIES, _SHOWN_ITEMS = 10, 6  # in a repr
 
 
-@dataclass(frozen=True)
-class Neighbors:
+class Neighbor(NamedTuple):
+    """One item that a search returned: its id, and its distance from the query."""
+
+    id: Any
+    distance: float
+
+
+@dataclass(frozen=True, eq=False)
+class QueryNeighbors(Sequence[Neighbor]):
+    """The neighbors of one query, nearest first: a sequence of (id, distance).
+
+    Attributes
+    ----------
+    ids : ndarray of shape (n,)
+        Ids of the items, int64.
+    distances : ndarray of shape (n,)
+        Their distances.
+
+    Examples
+    --------
+    >>> neighbors = QueryNeighbors(np.array([7, 9]), np.array([0, 1], dtype=np.int32))
+    >>> neighbors
+    7 (0)  9 (1)
+    >>> [item.id for item in neighbors if item.distance > 0]
+    [9]
+    """
+
+    ids: NDArray[Any]
+    distances: NDArray[Any]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @overload
+    def __getitem__(self, item: int) -> Neighbor: ...
+    @overload
+    def __getitem__(self, item: slice) -> Self: ...
+    def __getitem__(self, item: int | slice) -> Neighbor | Self:
+        if isinstance(item, slice):
+            return type(self)(self.ids[item], self.distances[item])
+        return Neighbor(self.ids[item].item(), self.distances[item].item())
+
+    def __iter__(self) -> Iterator[Neighbor]:
+        return map(Neighbor, self.ids.tolist(), self.distances.tolist())
+
+    def __repr__(self) -> str:
+        shown = "  ".join(_format(item) for item in self[:_SHOWN_ITEMS])
+        return f"{shown}  ..." if len(self) > _SHOWN_ITEMS else shown or "none"
+
+
+def _format(item: Neighbor) -> str:
+    """Return an item as people read it, such as ``12 (3)`` or ``12 (0.125)``."""
+    distance = item.distance
+    return f"{item.id} ({distance if isinstance(distance, int) else format(distance, '.3f')})"
+
+
+class _Results(Sequence[QueryNeighbors]):
+    """What `Neighbors` and `RadiusNeighbors` have in common: a sequence over queries, shown as a small table."""
+
+    ids: NDArray[Any]
+    distances: NDArray[Any]
+
+    @property
+    @abstractmethod
+    def counts(self) -> NDArray[np.int64]:
+        """Number of items of each query, shape (n_queries,)."""
+
+    @abstractmethod
+    def _of_query(self, query: int) -> QueryNeighbors:
+        """Return the neighbors of a query, counted from 0."""
+
+    @abstractmethod
+    def _of_queries(self, queries: slice) -> Self:
+        """Return the result of some queries."""
+
+    @overload
+    def __getitem__(self, query: int) -> QueryNeighbors: ...
+    @overload
+    def __getitem__(self, query: slice) -> Self: ...
+    def __getitem__(self, query: int | slice) -> QueryNeighbors | Self:
+        """Return the neighbors of one query, or the result of a slice of the queries."""
+        if isinstance(query, slice):
+            return self._of_queries(query)
+        if not -len(self) <= query < len(self):
+            raise IndexError(f"query {query} is out of range: the result has {len(self)} queries")
+        return self._of_query(query % len(self))
+
+    def __repr__(self) -> str:
+        noun = "query" if len(self) == 1 else "queries"
+        lines = [f"{type(self).__name__} of {len(self):,} {noun}, id (distance), nearest first:"]
+        lines += [f"{query:>5}  {self[query]!r}" for query in range(min(len(self), _SHOWN_QUERIES))]
+        return "\n".join([*lines, "  ..."] if len(self) > _SHOWN_QUERIES else lines)
+
+    def _repr_html_(self) -> str:
+        """Return the table that notebooks show."""
+        rows = []
+        for query in range(min(len(self), _SHOWN_QUERIES)):
+            neighbors = self[query]
+            cells = [_format(item) for item in neighbors[:_SHOWN_ITEMS]]
+            cells += ["..."] if len(neighbors) > _SHOWN_ITEMS else []
+            rows.append(f"<tr><th>{query}</th>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>")
+        hidden = len(self) - _SHOWN_QUERIES
+        caption = f"{type(self).__name__}: id (distance), nearest first" + (f"; {hidden:,} more" if hidden > 0 else "")
+        return f"<table><caption>{caption}</caption><tbody>{''.join(rows)}</tbody></table>"
+
+    def to_arrow(self) -> Any:
+        """Return a `pyarrow.Table` with a row for each item of each query: query, rank (from 0), id, distance."""
+        import pyarrow as pa
+
+        counts = self.counts
+        queries = np.repeat(np.arange(len(counts)), counts)
+        ranks = np.arange(len(queries)) - np.repeat(np.cumsum(counts) - counts, counts)
+        columns = {"query": queries, "rank": ranks, "id": self.ids.ravel(), "distance": self.distances.ravel()}
+        return pa.table(columns)
+
+    def to_pandas(self) -> Any:
+        """Return `to_arrow` as a `pandas.DataFrame`."""
+        require("pandas", "pandas")
+        return self.to_arrow().to_pandas()
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Neighbors(_Results):
     """The k nearest items of each query, nearest first; ties go to the lower id.
+
+    A sequence over queries: ``len(neighbors)``, ``neighbors[0]``, ``for neighbors_of_query in neighbors``.
 
     Attributes
     ----------
     ids : ndarray of int64, shape (n_queries, k)
-        The items.
+        Ids of the items.
     distances : ndarray, shape (n_queries, k)
         Hamming distances in bits (int32); for asymmetric scoring and after re-ranking the distance that the search
         names (float32).
+
+    Examples
+    --------
+    >>> neighbors = Neighbors(np.array([[7, 9], [9, 4]]), np.array([[0, 1], [2, 2]], dtype=np.int32))
+    >>> neighbors
+    Neighbors of 2 queries, id (distance), nearest first:
+        0  7 (0)  9 (1)
+        1  9 (2)  4 (2)
+    >>> for item in neighbors[0]:
+    ...     print(item.id, item.distance)
+    7 0
+    9 1
+    >>> neighbors.to_arrow().column_names
+    ['query', 'rank', 'id', 'distance']
     """
 
-    ids: NDArray[np.int64]
+    ids: NDArray[Any]
     distances: NDArray[Any]
 
+    def __len__(self) -> int:
+        """Return the number of queries."""
+        return len(self.ids)
 
-@dataclass(frozen=True)
-class RadiusNeighbors:
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """Number of items of each query, shape (n_queries,)."""
+        return np.full(len(self), self.ids.shape[1], np.int64)
+
+    def _of_query(self, query: int) -> QueryNeighbors:
+        return QueryNeighbors(self.ids[query], self.distances[query])
+
+    def _of_queries(self, queries: slice) -> Self:
+        return type(self)(self.ids[queries], self.distances[queries])
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class RadiusNeighbors(_Results):
     """All items within a radius of each query, nearest first; ties go to the lower id.
+
+    A sequence over queries, as `Neighbors` is.
 
     Attributes
     ----------
     offsets : ndarray of int64, shape (n_queries + 1,)
-        The items of query q are at ``offsets[q]:offsets[q + 1]`` in the other two.
+        The items of query q are at ``offsets[q]:offsets[q + 1]`` of `ids` and `distances`.
     ids : ndarray of int64, shape (total,)
-        The items.
+        Ids of the items.
     distances : ndarray of int32, shape (total,)
         Hamming distances in bits.
 
     Examples
     --------
-    >>> found = RadiusNeighbors(np.array([0, 2, 2]), np.array([7, 9]), np.array([0, 1], dtype=np.int32))
-    >>> len(found), found[0].ids, found[1].ids
-    (2, array([7, 9]), array([], dtype=int64))
+    >>> neighbors = RadiusNeighbors(np.array([0, 2, 2]), np.array([7, 9]), np.array([0, 1], dtype=np.int32))
+    >>> neighbors
+    RadiusNeighbors of 2 queries, id (distance), nearest first:
+        0  7 (0)  9 (1)
+        1  none
+    >>> neighbors.counts, neighbors[0].ids
+    (array([2, 0]), array([7, 9]))
     """
 
     offsets: NDArray[np.int64]
-    ids: NDArray[np.int64]
-    distances: NDArray[np.int32]
+    ids: NDArray[Any]
+    distances: NDArray[Any]
 
     def __len__(self) -> int:
         """Return the number of queries."""
         return len(self.offsets) - 1
 
-    def __getitem__(self, query: int) -> Neighbors:
-        """Return the items of one query: ids and distances, both of shape (found,)."""
-        if not -len(self) <= query < len(self):
-            raise IndexError(f"query {query} of {len(self)}")
-        start, end = self.offsets[query % len(self)], self.offsets[query % len(self) + 1]
-        return Neighbors(self.ids[start:end], self.distances[start:end])
-
     @property
     def counts(self) -> NDArray[np.int64]:
-        """The number of items found by each query, shape (n_queries,)."""
+        """Number of items of each query, shape (n_queries,)."""
         return np.diff(self.offsets)
+
+    def _of_query(self, query: int) -> QueryNeighbors:
+        items = slice(self.offsets[query], self.offsets[query + 1])
+        return QueryNeighbors(self.ids[items], self.distances[items])
+
+    def _of_queries(self, queries: slice) -> Self:
+        chosen = [self[query] for query in range(len(self))[queries]]
+        offsets = np.cumsum([0, *map(len, chosen)])
+        ids = [neighbors.ids for neighbors in chosen]
+        distances = [neighbors.distances for neighbors in chosen]
+        return type(self)(
+            offsets,
+            np.concatenate([self.ids[:0], *ids]),
+            np.concatenate([self.distances[:0], *distances]),
+        )

@@ -1,29 +1,30 @@
-"""An index by its address: which engine, and where."""
+"""Opens an index by its address, which names the engine and the place."""
 
 import os
 import re
 from collections.abc import Callable
 
 from h2q.index.exact import BinaryIndex
+from h2q.index.protocol import Index
 
 __all__ = ["ENGINES", "open_index"]
 
 # A new engine is a file beside this one and a line here.
-ENGINES: dict[str, Callable[[str], BinaryIndex]] = {"file": BinaryIndex.open}
+ENGINES: dict[str, Callable[[str], Index]] = {"file": BinaryIndex.open}
 
 
-def open_index(address: str | os.PathLike[str]) -> BinaryIndex:
+def open_index(address: str | os.PathLike[str]) -> Index:
     """Open an index of any engine.
 
     Parameters
     ----------
     address : str or path
-        ``"engine:where"``, or a folder that `BinaryIndex.save` wrote, which is short for ``"file:folder"``.
+        ``"engine:place"``, or a folder that `BinaryIndex.save` wrote, which is short for ``"file:folder"``.
 
     Returns
     -------
-    BinaryIndex
-        The index, its arrays mapped from the files.
+    Index
+        The index. A folder gives a `BinaryIndex`, its arrays mapped from the files.
 
     Raises
     ------
@@ -44,10 +45,10 @@ def open_index(address: str | os.PathLike[str]) -> BinaryIndex:
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+-]+):(.*)", text)
     if scheme is None or os.path.exists(text):
         return ENGINES["file"](text)
-    engine, where = scheme.groups()
+    engine, place = scheme.groups()
     if engine not in ENGINES:
         known = ", ".join(f"{name}:" for name in ENGINES)
         raise ValueError(
             f"no index engine is called {engine!r}; the address must be a folder or start with one of: {known}"
         )
-    return ENGINES[engine](where)
+    return ENGINES[engine](place)

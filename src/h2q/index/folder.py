@@ -8,8 +8,6 @@
 The manifest is replaced last and in one step: until then the old index is whole, from then on the new one.
 """
 
-import fcntl
-import os
 import re
 import uuid
 from collections.abc import Iterator
@@ -19,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from h2q import quantization
@@ -69,6 +68,10 @@ class IndexState:
     quantizer: Any
     options: dict[str, Any]
     generation: str = ""
+
+    def __len__(self) -> int:
+        """Return the number of items."""
+        return sum(len(segment) for segment in self.segments)
 
 
 def read_folder(folder: Path) -> IndexState:
@@ -141,7 +144,7 @@ def _read_segment(folder: Path, name: str, n_bits: int, removed: NDArray[np.int6
         or codes.shape != (*ids.shape, bytes_per_code(n_bits))
     ):
         raise FileFormatError(f"{folder / name} does not hold codes of {n_bits} bits with their ids")
-    segment = Segment(codes, ids, tensors.get("embeddings"), file=name)
+    segment = Segment(tensors, file=name)
     if removed is None:
         return segment
     if len(removed) and not 0 <= removed.min() <= removed.max() < len(ids):
@@ -158,7 +161,7 @@ def write_folder(folder: Path, state: IndexState) -> IndexState:
     ------
     FileExistsError
         If the folder holds something else, or was changed since the state was read.
-    BlockingIOError
+    TimeoutError
         If another process is saving to it.
     """
     if folder.exists() and not folder.is_dir():
@@ -222,11 +225,8 @@ def _new_name(part: str) -> str:
 def _write_segment(folder: Path, segment: Segment) -> Segment:
     if segment.file is not None:
         return segment
-    tensors: dict[str, NDArray[Any]] = {"codes": segment.codes, "ids": segment.ids}
-    if segment.embeddings is not None:
-        tensors["embeddings"] = segment.embeddings
     name = _new_name("segment")
-    write_tensors(folder / name, "segment", tensors, {})
+    write_tensors(folder / name, "segment", segment.columns, {})
     return replace(segment, file=name)
 
 
@@ -239,13 +239,13 @@ def _clear_away(folder: Path, named: set[str | None]) -> None:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock; it falls with the process."""
-    descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+    """Hold the folder's lock; it is released when the process ends, however that happens."""
+    lock = FileLock(folder / _LOCK)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise BlockingIOError(f"another process is saving to {folder}; try again when it is done") from error
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise TimeoutError(f"another process is saving to {folder}; try again when it is done") from error
+    try:
         yield
     finally:
-        os.close(descriptor)
+        lock.release()

@@ -1,5 +1,5 @@
-"""What a search gives."""
+"""Search results."""
 
-from h2q.hamming.neighbors import Neighbors, RadiusNeighbors
+from h2q.hamming.neighbors import Neighbor, Neighbors, QueryNeighbors, RadiusNeighbors
 
-__all__ = ["Neighbors", "RadiusNeighbors"]
+__all__ = ["Neighbor", "Neighbors", "QueryNeighbors", "RadiusNeighbors"]

@@ -1,11 +1,13 @@
-"""The parts of a binary index: runs of items that never change, but for which of them are still there."""
+"""The parts of an exact index: immutable runs of items in named columns, plus a deletion mask."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Segment", "join", "merge_small"]
+__all__ = ["Segment", "find_ids", "gather", "join", "merge_small", "remove_rows"]
 
 
 @dataclass(frozen=True)
@@ -14,78 +16,123 @@ class Segment:
 
     Attributes
     ----------
-    codes : ndarray of uint8, shape (n, bytes)
-        Packed codes.
-    ids : ndarray of int64, shape (n,)
-        Rising.
-    embeddings : ndarray of float32, shape (n, d), or None
-        The float embeddings, where they are kept.
+    columns : mapping of str to ndarray
+        One value or row an item: ``codes`` (uint8, (n, bytes)), ``ids`` (int64, (n,), increasing), and whatever else
+        the index keeps, such as ``embeddings`` (float32, (n, d)). All segments of an index have the same columns.
     alive : ndarray of bool, shape (n,), or None
-        Which items are not removed; None: all.
+        The items that were not removed; None: all.
     file : str or None
-        The name of the file that holds it; None: not saved yet.
+        Name of the file that holds the columns; None: not saved yet.
     """
 
-    codes: NDArray[np.uint8]
-    ids: NDArray[np.int64]
-    embeddings: NDArray[np.float32] | None = None
+    columns: Mapping[str, NDArray[Any]]
     alive: NDArray[np.bool_] | None = None
     file: str | None = None
 
+    @property
+    def codes(self) -> NDArray[np.uint8]:
+        """Packed codes, shape (n, bytes)."""
+        return self.columns["codes"]
+
+    @property
+    def ids(self) -> NDArray[np.int64]:
+        """Ids of all items, removed ones included; increasing."""
+        return self.columns["ids"]
+
+    @property
+    def n_rows(self) -> int:
+        """Number of items, removed ones included."""
+        return len(self.ids)
+
     def __len__(self) -> int:
-        """Return the number of living items."""
-        return len(self.ids) if self.alive is None else int(np.count_nonzero(self.alive))
+        """Return the number of items that were not removed."""
+        return self.n_rows if self.alive is None else int(np.count_nonzero(self.alive))
+
+    def living(self, column: str) -> NDArray[Any]:
+        """Return a column of the items that were not removed."""
+        values = self.columns[column]
+        return values if self.alive is None else values[self.alive]
 
     def find(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the row of each id, or -1 where it is not here or removed."""
-        if len(self.ids) == 0:
+        if self.n_rows == 0:
             return np.full(len(ids), -1, np.int64)
-        rows = np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
-        found = self.ids[rows] == ids
+        rows = np.minimum(np.searchsorted(self.ids, ids), self.n_rows - 1)
+        present = self.ids[rows] == ids
         if self.alive is not None:
-            found &= self.alive[rows]
-        return np.where(found, rows, -1)
+            present &= self.alive[rows]
+        return np.where(present, rows, -1)
 
     def without(self, rows: NDArray[np.int64]) -> "Segment":
-        """Return the segment with these rows removed; the arrays are shared."""
-        alive = np.ones(len(self.ids), np.bool_) if self.alive is None else self.alive.copy()
+        """Return the segment with these rows removed; the columns are shared."""
+        alive = np.ones(self.n_rows, np.bool_) if self.alive is None else self.alive.copy()
         alive[rows] = False
         return replace(self, alive=alive)
 
-    def removed_ids(self) -> NDArray[np.int64]:
-        """Return the ids of the removed items."""
-        return np.zeros(0, np.int64) if self.alive is None else np.asarray(self.ids[~self.alive])
 
+def join(segments: Sequence[Segment]) -> Segment:
+    """Make one segment of the items of several that were not removed.
 
-def join(segments: list[Segment]) -> Segment:
-    """Make one segment of the living items of several.
-
-    >>> a = Segment(np.array([[1], [2]], np.uint8), np.array([0, 5]))
-    >>> b = Segment(np.array([[3]], np.uint8), np.array([3]))
+    Examples
+    --------
+    >>> a = Segment({"codes": np.array([[1], [2]], np.uint8), "ids": np.array([0, 5])})
+    >>> b = Segment({"codes": np.array([[3]], np.uint8), "ids": np.array([3])})
     >>> joined = join([a.without(np.array([0])), b])
     >>> joined.ids, joined.codes.ravel()
     (array([3, 5]), array([3, 2], dtype=uint8))
     """
-    living = [slice(None) if segment.alive is None else segment.alive for segment in segments]
-    ids = np.concatenate([segment.ids[rows] for segment, rows in zip(segments, living, strict=True)])
-    order = np.argsort(ids, kind="stable")
-    codes = np.concatenate([segment.codes[rows] for segment, rows in zip(segments, living, strict=True)])[order]
-    kept = [
-        segment.embeddings[rows]
-        for segment, rows in zip(segments, living, strict=True)
-        if segment.embeddings is not None
-    ]
-    return Segment(codes, ids[order], np.concatenate(kept)[order] if kept else None)
+    order = np.argsort(np.concatenate([segment.living("ids") for segment in segments]), kind="stable")
+    names = segments[0].columns
+    return Segment({name: np.concatenate([segment.living(name) for segment in segments])[order] for name in names})
 
 
-def merge_small(segments: list[Segment]) -> list[Segment]:
-    """Join unsaved segments of like size, so that many small additions stay few segments at little cost."""
-    segments = list(segments)
+def merge_small(segments: Sequence[Segment]) -> tuple[Segment, ...]:
+    """Join unsaved segments of similar size, so that many small additions stay few segments at little cost."""
+    merged = list(segments)
     while (
-        len(segments) > 1
-        and segments[-1].file is None
-        and segments[-2].file is None
-        and 2 * len(segments[-1].ids) >= len(segments[-2].ids)
+        len(merged) > 1
+        and merged[-1].file is None
+        and merged[-2].file is None
+        and 2 * merged[-1].n_rows >= merged[-2].n_rows
     ):
-        segments[-2:] = [join(segments[-2:])]
-    return segments
+        merged[-2:] = [join(merged[-2:])]
+    return tuple(merged)
+
+
+def find_ids(segments: Sequence[Segment], ids: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return which of the ids are among the items."""
+    present = np.zeros(len(ids), np.bool_)
+    for segment in segments:
+        present |= segment.find(ids) >= 0
+    return present
+
+
+def remove_rows(segments: Sequence[Segment], ids: NDArray[np.int64]) -> tuple[Segment, ...]:
+    """Return the segments without the items that have these ids; segments that become empty are left out."""
+    remaining = []
+    for segment in segments:
+        rows = segment.find(ids)
+        rows = rows[rows >= 0]
+        changed = segment.without(rows) if len(rows) else segment
+        if len(changed):
+            remaining.append(changed)
+    return tuple(remaining)
+
+
+def gather(segments: Sequence[Segment], column: str, ids: NDArray[np.int64], result: NDArray[Any]) -> None:
+    """Fill the rows of `result` with the values of a column for these items.
+
+    Raises
+    ------
+    ValueError
+        If an id is not among the items.
+    """
+    missing = np.ones(len(ids), np.bool_)
+    for segment in segments:
+        rows = segment.find(ids)
+        here = rows >= 0
+        result[here] = segment.columns[column][rows[here]]
+        missing &= ~here
+    if missing.any():
+        unknown = ids[missing]
+        raise ValueError(f"{len(unknown)} of {len(ids)} ids are not in the index (first: {unknown[0]})")

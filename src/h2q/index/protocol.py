@@ -1,0 +1,93 @@
+"""The interface of every index: the exact one in process, and engines behind other addresses."""
+
+from abc import ABC, abstractmethod
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from h2q.index.neighbors import Neighbors, RadiusNeighbors
+
+__all__ = ["Index"]
+
+
+class Index(ABC):
+    """Items with ids, searched by their binary codes.
+
+    Items and queries are packed codes, uint8 of shape (n, ceil(n_bits / 8)), or embeddings where the index has a
+    quantizer, floats of shape (n, d). Ids are whole numbers from 0 to 2**63 - 1.
+
+    An index is a context manager. At the end of the block it is saved, if it has an address, and closed; where the
+    block raises, it is closed without saving.
+    """
+
+    @property
+    @abstractmethod
+    def n_bits(self) -> int:
+        """Bits of a code."""
+
+    @property
+    @abstractmethod
+    def quantizer(self) -> Any:
+        """Fitted quantizer that turns embeddings into codes, or None."""
+
+    @property
+    @abstractmethod
+    def address(self) -> str | None:
+        """Where the index was opened from or last saved to, as `open_index` takes it; None before the first save."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Return the number of items."""
+
+    @abstractmethod
+    def __contains__(self, item: object) -> bool:
+        """Return whether there is an item with this id."""
+
+    @abstractmethod
+    def add(self, items: Any, ids: Any = None) -> NDArray[np.int64]:
+        """Add items under ids that are new, by default counted on from the highest; return the ids."""
+
+    @abstractmethod
+    def upsert(self, items: Any, ids: Any) -> None:
+        """Add items; those whose id is taken replace the item there."""
+
+    @abstractmethod
+    def remove(self, ids: Any) -> None:
+        """Remove items."""
+
+    @abstractmethod
+    def codes(self, ids: Any) -> NDArray[np.uint8]:
+        """Return the packed codes of items, shape (n, ceil(n_bits / 8))."""
+
+    @abstractmethod
+    def search(self, queries: Any, k: int = 10, *, scoring: str = "hamming", rerank: int | None = None) -> Neighbors:
+        """Return the k nearest items of each query, nearest first."""
+
+    @abstractmethod
+    def search_radius(self, queries: Any, radius: int) -> RadiusNeighbors:
+        """Return all items within a Hamming distance of each query, nearest first."""
+
+    def warm_up(self) -> None:  # noqa: B027  # engines without compiled kernels have nothing to do
+        """Load what the first search would otherwise wait for."""
+
+    @abstractmethod
+    def save(self) -> None:
+        """Make all changes durable at the index's address."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release files and connections without saving; the index cannot be used any more."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None and self.address is not None:
+                self.save()
+        finally:
+            self.close()
