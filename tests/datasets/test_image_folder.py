@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from h2q.datasets import BrokenImageError, load_dataset
+from h2q.datasets.image_folder import find_images
 
 
 @pytest.fixture
@@ -48,6 +49,7 @@ def test_broken_images_are_named_or_skipped_and_counted(folder):
         dataset.images[position]
     skipped = load_dataset(folder, skip_broken=True)
     assert (len(skipped), skipped.n_skipped) == (20, 1)
+    assert skipped.skipped == (f"{folder / 'dog/3.jpg'} (does not decode)",)
     assert "dog/3.jpg" not in skipped.images.paths
     assert np.bincount(skipped.labels).tolist() == [11, 9]
 
@@ -62,3 +64,50 @@ def test_a_class_of_nothing_but_broken_images_is_named(folder, write_photos):
 def test_a_folder_without_classes_says_what_was_expected(tmp_path):
     with pytest.raises(ValueError, match="has no sub-folders; expected one sub-folder of images for each class"):
         load_dataset(tmp_path)
+
+
+def test_images_beside_the_classes_are_named_or_skipped(folder, write_photos):
+    write_photos(folder, ["loose.jpg"])
+    with pytest.raises(ValueError, match=r"loose\.jpg is in no sub-folder, so it has no class \(1 such image"):
+        load_dataset(folder)
+    assert load_dataset(folder, skip_broken=True).skipped == (str(folder / "loose.jpg"),)
+
+
+def test_hidden_files_and_folders_are_ignored(folder, write_photos):
+    before = find_images(folder)
+    assert before.other_files == ["cat/notes.txt"]
+    write_photos(folder, ["cat/._0.jpg", ".cache/1.jpg", "__MACOSX/cat/0.jpg", "cat/@eaDir/0.jpg"])
+    assert find_images(folder) == before
+    assert load_dataset(folder).class_names == ("cat", "dog")
+
+
+def test_the_files_of_a_folder_are_consecutive(write_photos, tmp_path):
+    write_photos(tmp_path, ["a/1.jpg", "a-b/1.jpg", "a/b/2.jpg", "0.jpg"])
+    assert find_images(tmp_path).paths == ["0.jpg", "a/1.jpg", "a/b/2.jpg", "a-b/1.jpg"]
+
+
+def test_links_are_followed_and_loops_end(folder, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (elsewhere / "9.jpg").write_bytes((folder / "cat" / "0.jpg").read_bytes())
+    (folder / "cat" / "album").symlink_to(elsewhere)
+    (elsewhere / "back").symlink_to(folder)
+    paths = find_images(folder).paths
+    assert "cat/album/9.jpg" in paths
+    assert len(paths) == 22
+
+
+def test_heif_files_are_refused_before_any_work_or_skipped_where_pillow_heif_is_missing(folder, monkeypatch):
+    import sys
+
+    from h2q.datasets.images import has_heif
+    from h2q.errors import MissingDependencyError
+
+    (folder / "cat" / "z.HEIC").write_bytes(b"x")
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    has_heif.cache_clear()
+    try:
+        with pytest.raises(MissingDependencyError, match=r"z\.HEIC is a HEIF image \(1 of 22 are\): .*skip-broken"):
+            load_dataset(folder)
+        assert load_dataset(folder, skip_broken=True).skipped == (f"{folder / 'cat/z.HEIC'} (needs pillow-heif)",)
+    finally:
+        has_heif.cache_clear()

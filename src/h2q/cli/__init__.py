@@ -10,7 +10,7 @@ __all__ = ["build_app", "main"]
 
 
 def main() -> None:
-    """Run the command line and exit: 0 done, 1 failure, 2 wrong usage, 130 interrupted."""
+    """Run the command line and exit: 0 done, 1 failure, 2 wrong usage, 130 interrupted, 143 terminated."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal that knows no ² shows a ?

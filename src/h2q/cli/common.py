@@ -3,8 +3,10 @@
 import json
 import os
 import shutil
+import signal
 import sys
 import textwrap
+import threading
 import warnings
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -48,6 +50,7 @@ WhiteningOption = Annotated[
 ]
 _PIPE_WIDTH = 200  # a pipe has no width of its own, and what reads it wants whole lines
 _OUTPUT = "--output"
+_TERMINATED = 143
 _BROKEN_PIPE = 141  # what a shell sees of a program that ended because nobody read on
 
 
@@ -56,6 +59,27 @@ class Metric(StrEnum):
 
     cosine = "cosine"
     euclidean = "euclidean"
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: ends a command the way Ctrl-C does, so that it cleans up, but with another exit code."""
+
+
+@contextmanager
+def _sigterm_as_interrupt() -> Iterator[None]:
+    """Raise `Terminated` in the main thread when SIGTERM arrives."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def terminate(number: int, frame: object) -> None:
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 class Commands(typer.core.TyperGroup):
@@ -67,9 +91,13 @@ class Commands(typer.core.TyperGroup):
             warnings.simplefilter("default", UserWarning)
             warnings.showwarning = _show_warning
             try:
-                result = super().invoke(ctx)
+                with _sigterm_as_interrupt():
+                    result = super().invoke(ctx)
                 sys.stdout.flush()
                 return result
+            except Terminated:
+                print("terminated", file=sys.stderr)
+                raise typer.Exit(_TERMINATED) from None
             except KeyboardInterrupt:
                 print("interrupted", file=sys.stderr)
                 raise typer.Exit(130) from None

@@ -1,6 +1,9 @@
 """``h2q embed``: images to embeddings in a file."""
 
 import time
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,19 +17,21 @@ if TYPE_CHECKING:
 
 __all__ = ["embed"]
 
+_NAMES_SHOWN = 5
+
 
 def embed(
     images: Annotated[
         str,
         typer.Argument(
-            help="A data set's name (cifar10, nus-wide, coco, imagenet-100, digits), a folder with one sub-folder per "
-            "class, a folder of images, or a list file."
+            help="A folder of images, at any depth; an image; a list file; or a data set's name (cifar10, nus-wide, "
+            "coco, imagenet-100, digits)."
         ),
     ],
     output: Annotated[
         Path,
         typer.Option(
-            "--output", "-o", help="A .npy file for the embeddings; or .npz for them with labels, folds or paths."
+            "--output", "-o", help="A .npy file for the embeddings; or .npz for them with paths, labels and folds."
         ),
     ],
     hasher: Annotated[
@@ -36,7 +41,7 @@ def embed(
         str, typer.Option(help="Network: efficientnet-lite0, alexnet, vgg16 or resnet50.")
     ] = "efficientnet-lite0",
     image_size: Annotated[int | None, typer.Option(min=1, help="Side in pixels that images are resized to.")] = None,
-    root: Annotated[Path | None, typer.Option(help="Folder of a data set that is called by its name.")] = None,
+    root: Annotated[Path | None, typer.Option(help="Folder of a data set that is given by its name.")] = None,
     download: Annotated[bool, typer.Option("--download", help="Fetch the data set if it is missing.")] = False,
     skip_broken: Annotated[bool, typer.Option("--skip-broken", help="Leave out images that do not decode.")] = False,
     seed: SeedOption = 0,
@@ -49,53 +54,110 @@ def embed(
 
     check_output(output, ".npy", ".npz")
     began = time.perf_counter()
-    dataset, unlabeled, n_skipped = _load(images, root, seed, skip_broken, download)
-    source: Any = dataset or unlabeled
+    inputs = _load(images, root, seed, skip_broken, download)
     if hasher is None:
         from h2q.similarity.features import extract_features
 
-        key = None if unlabeled is None else unlabeled.fingerprint()
-        embeddings = extract_features(source, backbone, image_size=image_size, cache_key=key)
+        embeddings = extract_features(inputs.source, backbone, image_size=image_size, cache_key=inputs.cache_key)
     else:
         from h2q.hasher import ImageHasher
 
-        embeddings = ImageHasher.load(hasher).embed(source)
+        embeddings = ImageHasher.load(hasher).embed(inputs.source)
     if output.suffix.lower() == ".npy":
         with write_npy(output, embeddings.shape, np.float32) as write:
             write(embeddings)
-    elif dataset is not None:
-        write_npz(output, embeddings=embeddings, labels=dataset.labels, **dataset.folds)
     else:
-        write_npz(output, embeddings=embeddings, paths=np.array(source.paths))
+        write_npz(output, embeddings=embeddings, **inputs.arrays)
     result = {
         "output": output,
         "images": len(embeddings),
         "dimensions": embeddings.shape[1],
-        "skipped": n_skipped,
+        "arrays": ["embeddings", *inputs.arrays] if output.suffix.lower() == ".npz" else ["embeddings"],
+        "skipped": len(inputs.skipped),
+        "skipped_files": inputs.skipped,
+        "other_files": inputs.other_files,
         "seconds": round(time.perf_counter() - began, 3),
     }
     if as_json:
         print_json(result)
     else:
-        shown = {**result, "images": f"{len(embeddings):,}", "seconds": format_seconds(result["seconds"])}
-        print_fields((name.replace("seconds", "time"), value) for name, value in shown.items() if value != 0)
+        _print_result(result)
 
 
-def _load(
-    images: str, root: Path | None, seed: int, skip_broken: bool, download: bool
-) -> "tuple[ImageDataset | None, FileImages | None, int]":
-    """Return a data set, or the images of a folder without sub-folders; and how many were left out."""
-    from h2q.datasets import load_dataset
-    from h2q.datasets.image_folder import SUFFIXES
+def _print_result(result: dict[str, Any]) -> None:
+    fields = [
+        ("output", result["output"]),
+        ("images", f"{result['images']:,}"),
+        ("dimensions", result["dimensions"]),
+        ("arrays", ", ".join(result["arrays"])),
+    ]
+    if result["skipped"]:
+        names = result["skipped_files"][:_NAMES_SHOWN]
+        more = result["skipped"] - len(names)
+        end = f" and {more:,} more (--json lists them)" if more else ""
+        fields.append(("skipped", f"{result['skipped']:,}: {', '.join(names)}{end}"))
+    if result["other_files"]:
+        suffixes = Counter(Path(name).suffix.lower() or "no suffix" for name in result["other_files"])
+        counts = ", ".join(f"{suffix} {count:,}" for suffix, count in suffixes.most_common(_NAMES_SHOWN))
+        fields.append(("no images", f"{len(result['other_files']):,} other files ({counts})"))
+    print_fields([*fields, ("time", format_seconds(result["seconds"]))])
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """The images, the arrays that go into an .npz beside their embeddings, the images and the files left out."""
+
+    source: "ImageDataset | FileImages"
+    arrays: dict[str, Any]
+    skipped: tuple[str, ...]
+    other_files: tuple[str, ...] = ()
+    cache_key: str | None = None
+
+
+def _load(images: str, root: Path | None, seed: int, skip_broken: bool, download: bool) -> _Inputs:
+    """Find out what kind of input `images` is, and load it."""
+    import numpy as np
+
+    from h2q.datasets import DATASETS, load_dataset
+    from h2q.datasets.images import IMAGE_SUFFIXES, FileImages
     from h2q.datasets.list_files import find_lists
-    from h2q.datasets.screening import screen_files
 
-    folder = Path(images)
-    if root is None and folder.is_dir() and not find_lists(folder):
-        entries = sorted(folder.iterdir())
-        names = [entry.name for entry in entries if entry.suffix.lower() in SUFFIXES and entry.is_file()]
-        if names and not any(entry.is_dir() and not entry.name.startswith(".") for entry in entries):
-            screened = screen_files(folder, names, skip_broken=skip_broken, listed_in=images)
-            return None, screened.images, screened.n_skipped
+    path = Path(images) if root is None else root / images
+    if images not in DATASETS:
+        if path.is_dir() and not find_lists(path):
+            return _load_folder(path, seed, skip_broken)
+        if path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES:
+            return _Inputs(FileImages(path.parent, [path.name]), {"paths": np.array([path.name])}, ())
     dataset = load_dataset(images, root, random_state=seed, skip_broken=skip_broken, download=download)
-    return dataset, None, dataset.n_skipped
+    arrays: dict[str, Any] = {"labels": dataset.labels, **dataset.folds}
+    if isinstance(dataset.images, FileImages):
+        arrays["paths"] = np.array(dataset.images.paths)
+    return _Inputs(dataset, arrays, dataset.skipped)
+
+
+def _load_folder(folder: Path, seed: int, skip_broken: bool) -> _Inputs:
+    """Load all images below a folder; with class ids and folds where each image is in a sub-folder and they are enough.
+
+    Embedding needs neither, so a class that is too small to be split is no error.
+    """
+    import numpy as np
+
+    from h2q.datasets.image_folder import SHARES, class_labels, find_images
+    from h2q.datasets.images import IMAGE_SUFFIXES
+    from h2q.datasets.screening import screen_files
+    from h2q.datasets.splits import split_per_class
+
+    listing = find_images(folder)
+    if not listing.paths:
+        raise ValueError(f"{folder} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
+    screened = screen_files(folder, listing.paths, skip_broken=skip_broken, listed_in=str(folder))
+    paths = screened.images.paths
+    arrays: dict[str, Any] = {"paths": np.array(paths)}
+    classes = class_labels(paths)
+    if classes is not None:
+        labels, names = classes
+        arrays |= {"labels": labels, "class_names": np.array(names)}
+        with suppress(ValueError):  # a class of a few images cannot be split
+            arrays |= split_per_class(labels, paths, SHARES, random_state=seed, class_names=names)
+    others = tuple(str(folder / path) for path in listing.other_files)
+    return _Inputs(screened.images, arrays, screened.skipped, others, screened.images.fingerprint())

@@ -91,7 +91,7 @@ def load(folder: Path, *, random_state: int = 0, skip_broken: bool = False) -> I
     check_classes(labels, CLASSES, str(folder))
     sizes = scale_sizes(PER_CLASS, len(labels), N_IMAGES)
     folds = split_per_class(labels, images.digests(), sizes, random_state=random_state, class_names=CLASSES)
-    return ImageDataset("cifar10", images, labels, CLASSES, folds, images.fingerprint(), screened.n_skipped)
+    return ImageDataset("cifar10", images, labels, CLASSES, folds, images.fingerprint(), screened.skipped)
 
 
 def download(folder: Path) -> None:

@@ -70,7 +70,7 @@ def load(folder: Path, *, random_state: int = 0, skip_broken: bool = False) -> I
     if not skip_broken:
         check_classes(labels, class_names, str(folder / "annotations"))
     folds = split_at_random(images.paths, scale_sizes(SIZES, len(images), N_IMAGES), random_state=random_state)
-    return ImageDataset("coco", images, labels, class_names, folds, images.fingerprint(), screened.n_skipped)
+    return ImageDataset("coco", images, labels, class_names, folds, images.fingerprint(), screened.skipped)
 
 
 def _read_instances(file: Path) -> dict[str, Any]:

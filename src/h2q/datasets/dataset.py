@@ -32,9 +32,10 @@ class ImageDataset:
     folds : mapping of str to ndarray of int64
         Positions of "train", "query", "validation" and "database", sorted; no position is in two folds.
     fingerprint : str
-        Changes when the images change, not with the seed of the folds: the key of caches.
-    n_skipped : int
-        How many broken or missing images were left out (0 unless ``skip_broken=True``).
+        Changes when the images change, but not with the seed of the folds: the key of caches.
+    skipped : tuple of str
+        What was left out, each with its reason: broken and missing images, damaged lines of lists (empty unless
+        ``skip_broken=True``).
     """
 
     name: str
@@ -43,7 +44,7 @@ class ImageDataset:
     class_names: tuple[str, ...]
     folds: Mapping[str, NDArray[np.int64]]
     fingerprint: str
-    n_skipped: int = 0
+    skipped: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.labels) != len(self.images):
@@ -54,6 +55,11 @@ class ImageDataset:
     def __len__(self) -> int:
         """Return the number of images."""
         return len(self.images)
+
+    @property
+    def n_skipped(self) -> int:
+        """The number of images and lines that were left out."""
+        return len(self.skipped)
 
     @property
     def n_classes(self) -> int:

@@ -1,28 +1,113 @@
-"""Lazy sequences of images: encoded bytes, files, or pixels; decoded when asked for."""
+"""Lazy sequences of images: encoded bytes, files, or pixels; decoded on access."""
 
 import hashlib
 import io
+import os
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from h2q.errors import require
+from h2q.errors import MissingDependencyError, require
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["BrokenImageError", "EncodedImages", "FileImages", "LazyImages", "PixelImages"]
+__all__ = [
+    "HEIF_SUFFIXES",
+    "IMAGE_SUFFIXES",
+    "BrokenImageError",
+    "EncodedImages",
+    "FileImages",
+    "LazyImages",
+    "PixelImages",
+    "has_heif",
+    "read_image",
+    "to_rgb",
+]
+
+HEIF_SUFFIXES = frozenset({".heic", ".heif", ".hif"})
+IMAGE_SUFFIXES = HEIF_SUFFIXES | frozenset(
+    {".avif", ".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm"}
+    | {".tif", ".tiff", ".webp"}
+)
+_ORIENTATION = 0x0112  # the EXIF tag
 
 
 class BrokenImageError(ValueError):
     """An image does not decode; the message names its file."""
 
 
+@cache
+def has_heif() -> bool:
+    """Let Pillow open HEIF files where pillow-heif is installed; return whether it is."""
+    try:
+        import pillow_heif
+    except ImportError:
+        return False
+    pillow_heif.register_heif_opener()
+    return True
+
+
+def read_image(source: Path | bytes) -> "Image":
+    """Decode an image file, or the bytes of one, as RGB; HEIF through pillow-heif where it is installed.
+
+    Raises
+    ------
+    MissingDependencyError
+        If Pillow is missing, or the file is named as HEIF and pillow-heif is missing (extra ``heif``).
+    """
+    pillow = require("PIL.Image", "images")
+    if not has_heif() and isinstance(source, Path) and source.suffix.lower() in HEIF_SUFFIXES:
+        require("pillow_heif", "heif")
+    with pillow.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+        image.load()
+        return to_rgb(image)
+
+
+def to_rgb(image: "Image") -> "Image":
+    """Return an image as it is shown on a white page: upright, opaque, RGB.
+
+    The EXIF orientation is applied, transparent pixels are composited over white, and gray images of 16 bits are
+    scaled to 8 bits, where Pillow's own conversion clips them. An RGB image without an orientation is returned as it
+    is.
+
+    Examples
+    --------
+    >>> import PIL.Image
+    >>> to_rgb(PIL.Image.new("RGBA", (1, 1), (255, 0, 0, 0))).getpixel((0, 0))
+    (255, 255, 255)
+    """
+    image = _upright(image)
+    if image.mode.startswith("I"):
+        pixels = np.asarray(image).astype(np.int64)
+        if pixels.max(initial=0) > 255 or image.mode.startswith("I;16"):
+            scaled = np.rint(pixels.clip(0, 65_535) / 257).astype(np.uint8)
+            image = require("PIL.Image", "images").fromarray(scaled)
+    elif image.has_transparency_data:
+        pillow = require("PIL.Image", "images")
+        opaque = image.convert("RGBA")
+        image = pillow.alpha_composite(pillow.new("RGBA", opaque.size, (255, 255, 255, 255)), opaque)
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _upright(image: "Image") -> "Image":
+    """Apply the EXIF orientation; an EXIF block that does not parse counts as none."""
+    try:
+        orientation = image.getexif().get(_ORIENTATION, 1)
+    except Exception:  # a damaged EXIF block can raise anything, and the pixels may still be good
+        return image
+    if orientation == 1:
+        return image
+    upright: Image = require("PIL.ImageOps", "images").exif_transpose(image)
+    return upright
+
+
 class LazyImages(Sequence["Image"]):
-    """A sequence of RGB images that decodes on access; a subclass says how to decode the image at one position."""
+    """A sequence of RGB images that decodes on access; a subclass implements `decode` for one position."""
 
     def __len__(self) -> int:
         raise NotImplementedError
@@ -32,7 +117,7 @@ class LazyImages(Sequence["Image"]):
         raise NotImplementedError
 
     def describe(self, position: int) -> str:
-        """Name the image at `position` for people: its file and, in a table, its row."""
+        """Name the image at `position` for messages: its file and, in a table, its row."""
         raise NotImplementedError
 
     def select(self, positions: NDArray[np.int64]) -> "LazyImages":
@@ -57,10 +142,16 @@ class LazyImages(Sequence["Image"]):
             return self.decode(position)
         except FileNotFoundError as error:
             raise FileNotFoundError(f"{self.describe(position)} does not exist") from error
-        except (OSError, ValueError, SyntaxError) as error:  # what PIL raises for files that are truncated or no images
+        except MissingDependencyError as error:
+            raise MissingDependencyError(f"{self.describe(position)}: {error}") from error
+        except (MemoryError, RecursionError):
+            raise
+        except Exception as error:  # a damaged file can make Pillow raise anything
+            if isinstance(error, OSError) and error.errno is not None and not isinstance(error, PermissionError):
+                raise  # too many open files, a failing disk: the image itself may be good
             raise BrokenImageError(
-                f"{self.describe(position)} does not decode as an image ({error}); replace it, or leave such images "
-                "out with skip_broken=True (--skip-broken)"
+                f"{self.describe(position)} does not decode as an image ({error or type(error).__name__}); replace it, "
+                "or leave such images out with skip_broken=True (--skip-broken)"
             ) from error
 
 
@@ -70,9 +161,9 @@ class EncodedImages(LazyImages):
     Parameters
     ----------
     encoded : pyarrow.BinaryArray or list of bytes
-        One file an entry.
+        The content of one file an entry.
     names : list of str
-        What to call each in errors.
+        The name of each entry in messages.
     """
 
     def __init__(self, encoded: Any, names: Sequence[str]) -> None:
@@ -92,8 +183,7 @@ class EncodedImages(LazyImages):
 
     def decode(self, position: int) -> "Image":
         """Decode the bytes at `position`."""
-        image: Image = require("PIL.Image", "images").open(io.BytesIO(self.encoded_bytes(position)))
-        return image.convert("RGB")
+        return read_image(self.encoded_bytes(position))
 
     def describe(self, position: int) -> str:
         """Name the row."""
@@ -121,14 +211,14 @@ def _as_bytes(encoded: Any) -> list[bytes | None]:
 
 
 class FileImages(LazyImages):
-    """Images in files of their own.
+    """Image files.
 
     Parameters
     ----------
     root : path
         The folder that the paths are relative to.
     paths : list of str
-        One file an entry.
+        One path an entry.
     """
 
     def __init__(self, root: Path, paths: Sequence[str]) -> None:
@@ -140,9 +230,7 @@ class FileImages(LazyImages):
 
     def decode(self, position: int) -> "Image":
         """Decode the file at `position`."""
-        with require("PIL.Image", "images").open(self.root / self.paths[position]) as image:
-            converted: Image = image.convert("RGB")
-            return converted
+        return read_image(self.root / self.paths[position])
 
     def describe(self, position: int) -> str:
         """Name the file."""
@@ -153,9 +241,9 @@ class FileImages(LazyImages):
         return FileImages(self.root, [self.paths[i] for i in positions.tolist()])
 
     def fingerprint(self) -> str:
-        """Digest of names, sizes and times of change, in order: reading every file would take too long."""
+        """Digest of paths, sizes and modification times, in order: reading every file would take too long."""
         states = ((path, (self.root / path).stat()) for path in self.paths)
-        return _short_digest([f"{path}\0{s.st_size}\0{s.st_mtime_ns}\0".encode() for path, s in states])
+        return _short_digest([os.fsencode(path) + f"\0{s.st_size}\0{s.st_mtime_ns}\0".encode() for path, s in states])
 
 
 class PixelImages(LazyImages):

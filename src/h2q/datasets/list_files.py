@@ -20,11 +20,11 @@ SHARES: Mapping[str, float] = {"train": 0.4, "query": 0.1, "validation": 0.1}
 
 @dataclass(frozen=True)
 class ImageList:
-    """One list file: paths as written, multi-hot labels (n, classes), and how many lines were left out."""
+    """One list file: paths as written, multi-hot labels (n, classes), and the lines that were left out."""
 
     paths: list[str]
     labels: NDArray[np.bool_]
-    n_skipped: int
+    skipped: tuple[str, ...]
 
 
 def read_list(path: Path, *, skip_broken: bool = False, n_classes: int | None = None) -> ImageList:
@@ -37,7 +37,7 @@ def read_list(path: Path, *, skip_broken: bool = False, n_classes: int | None = 
     FileFormatError
         If a line has another number of labels, or none, unless `skip_broken`; names the file and the line.
     """
-    paths, rows, n_skipped = [], [], 0
+    paths, rows, skipped = [], [], []
     text = path.read_text(encoding="utf-8", errors="surrogateescape")
     for number, line in enumerate(text.splitlines(), 1):
         words = line.split()
@@ -54,13 +54,13 @@ def read_list(path: Path, *, skip_broken: bool = False, n_classes: int | None = 
                     f"{_count_labels(words)} labels in {line[:80]!r}; correct the line, or leave such lines out with "
                     "skip_broken=True (--skip-broken)"
                 )
-            n_skipped += 1
+            skipped.append(f"{path}, line {number} (damaged)")
             continue
         paths.append(name.replace("\\", "/"))
         rows.append([label == "1" for label in labels])
     if not rows:
         raise FileFormatError(f"{path} lists no images")
-    return ImageList(paths, np.array(rows, dtype=np.bool_), n_skipped)
+    return ImageList(paths, np.array(rows, dtype=np.bool_), tuple(skipped))
 
 
 def _count_labels(words: list[str]) -> int:
@@ -143,12 +143,14 @@ def load(
     paths: list[str] = []
     parts: list[NDArray[np.bool_]] = []
     members: dict[str, NDArray[np.int64]] = {}
-    n_classes, n_skipped, seen = None, 0, {}
+    n_classes, seen = None, {}
+    skipped: list[str] = []
     for fold, files in lists.items():
         positions = []
         for file in files:
             listed = read_list(file, skip_broken=skip_broken, n_classes=n_classes)
-            n_classes, n_skipped = listed.labels.shape[1], n_skipped + listed.n_skipped
+            n_classes = listed.labels.shape[1]
+            skipped += listed.skipped
             for path, row in zip(listed.paths, listed.labels, strict=True):
                 if path not in seen:
                     seen[path] = len(paths)
@@ -173,8 +175,8 @@ def load(
         renumbered = np.full(len(paths), -1, dtype=np.int64)
         renumbered[screened.kept] = np.arange(len(screened.kept))
         folds = _assign({fold: (new := renumbered[old])[new >= 0] for fold, old in members.items()})
-    n_skipped += screened.n_skipped
-    return ImageDataset(name or source.stem, images, labels, class_names, folds, images.fingerprint(), n_skipped)
+    skipped += screened.skipped
+    return ImageDataset(name or source.stem, images, labels, class_names, folds, images.fingerprint(), tuple(skipped))
 
 
 def _as_class_ids(labels: NDArray[np.bool_], images: Any, source: Path) -> NDArray[np.int64]:

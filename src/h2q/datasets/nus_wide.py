@@ -59,7 +59,7 @@ def load(
     )
     images, labels = screened.images, labels[labeled][screened.kept]
     folds = split_at_random(images.paths, scale_sizes(SIZES, len(images), N_IMAGES), random_state=random_state)
-    return ImageDataset("nus-wide", images, labels, tuple(concepts), folds, images.fingerprint(), screened.n_skipped)
+    return ImageDataset("nus-wide", images, labels, tuple(concepts), folds, images.fingerprint(), screened.skipped)
 
 
 def _first(folder: Path, names: tuple[str, ...]) -> Path:

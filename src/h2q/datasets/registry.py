@@ -52,7 +52,7 @@ def load_dataset(
     random_state : int
         Of the folds: the same images and seed give the same folds.
     skip_broken : bool
-        Whether to leave out what is missing or broken and count it in ``n_skipped``; takes decoding every image once.
+        Whether to leave out what is missing or broken and list it in ``skipped``; this decodes every image once.
     download : bool
         Whether to fetch the data set where it is missing and its source allows that ("cifar10", "coco"; extra
         ``download``), into `root`, or the folder called `name` in `data_folder`.
@@ -90,6 +90,8 @@ def load_dataset(
         return _load_published(name, None if root is None else Path(root), random_state, skip_broken, download)
     path = Path(name) if root is None else Path(root) / name
     if not path.exists():
+        if path.suffix or len(path.parts) > 1:
+            raise FileNotFoundError(f"there is no file or folder {path}")
         raise ValueError(f"{str(path)!r} is neither a data set ({', '.join(DATASETS)}) nor a folder or list file")
     if path.is_file() or list_files.find_lists(path):
         return list_files.load(path, random_state=random_state, skip_broken=skip_broken, fold_sizes=fold_sizes)

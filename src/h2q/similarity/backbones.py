@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 from h2q.checks import check_integer
+from h2q.datasets.images import to_rgb
 from h2q.errors import FileFormatError, MissingDependencyError, describe, require
 
 if TYPE_CHECKING:
@@ -52,10 +53,13 @@ class Backbone:
     version: str
 
     def resize(self, image: "Image") -> NDArray[np.uint8]:
-        """Resize a PIL image to uint8 pixels (image_size, image_size, 3), bicubic, the aspect ratio not kept."""
+        """Resize a PIL image to uint8 pixels (image_size, image_size, 3), bicubic; the aspect ratio is not kept.
+
+        The EXIF orientation is applied first, and transparency composited over white (`h2q.datasets.images.to_rgb`).
+        """
         size = (self.image_size, self.image_size)
         resampling = require("PIL.Image", "images").Resampling.BICUBIC
-        return np.asarray(image.convert("RGB").resize(size, resampling), dtype=np.uint8)
+        return np.asarray(to_rgb(image).resize(size, resampling), dtype=np.uint8)
 
     def normalize(self, pixels: "torch.Tensor") -> "torch.Tensor":
         """Turn uint8 pixels (n, height, width, 3) into what `module` takes: float32 (n, 3, height, width).

@@ -1,9 +1,7 @@
-"""Features of frozen backbones: computed once per data set and backbone, kept on disk, resumed when interrupted."""
+"""Features of frozen backbones: computed once per data set and backbone, cached on disk, resumed when interrupted."""
 
 import copy
 import hashlib
-import shutil
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -14,27 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from h2q.checks import check_integer
-from h2q.datasets.locations import cache_folder
 from h2q.errors import require
-from h2q.files import write_npy
-from h2q.files.storage import atomic_path
 from h2q.progress import progress_bar
 from h2q.similarity.backbones import Backbone, load_backbone
+from h2q.similarity.feature_cache import feature_file, lock_features, read_features, write_features
+from h2q.similarity.images import as_images
 
 if TYPE_CHECKING:
     import torch
 
 __all__ = ["extract_features", "feature_file"]
-
-# Part of the key of the cache: raise it when the same images and weights give other features.
-_VERSION = 1
-_CHUNK = 2_048
-
-
-def feature_file(cache_key: str, backbone: Backbone) -> Path:
-    """Return the path at which the features of the data set with this key are, or will be, kept: a .npy file."""
-    name = f"{cache_key}-{backbone.name}-{backbone.version}-{backbone.image_size}px-v{_VERSION}.npy"
-    return cache_folder() / "features" / name
 
 
 def extract_features(
@@ -45,28 +32,31 @@ def extract_features(
     positions: NDArray[np.int64] | None = None,
     cache_key: str | None = None,
     batch_size: int = 16,
+    chunk_size: int = 2_048,
     progress: bool = True,
 ) -> NDArray[np.float32]:
     """Compute the features of images with a frozen backbone, or read them from the cache.
 
     Parameters
     ----------
-    images : ImageDataset or sequence of n PIL images
-        Anything with a length whose entries are PIL images; decoded when needed.
+    images : ImageDataset, paths, PIL images, or array (n, height, width, 3) of uint8
+        The images; files are decoded when they are needed. Any sequence whose entries are PIL images will do.
     backbone : str, torch.nn.Module or Backbone
-        What `load_backbone` takes, or what it gave.
+        What `load_backbone` takes or returns.
     image_size : int, optional
         Height and width that images are resized to; by default the backbone's own (128 for "efficientnet-lite0").
     positions : array of int64, shape (m,), optional
-        Compute only these images; read from the cache of all where that is there.
+        Compute only these images; they are read from the cache of all images where it exists.
     cache_key : str, optional
-        What tells this data set from others in the cache; the fingerprint of an `ImageDataset` by default. Without one
-        nothing is kept.
+        Identifies the images in the cache; by default the fingerprint of an `ImageDataset`. Without one nothing is
+        cached.
     batch_size : int
-        Images a forward pass, each on one thread. Small batches are faster on a processor: their activations stay near
-        its cache, and blocks below 32 MB are recycled instead of asked from the system anew.
+        Images per forward pass, each pass on one thread. Small batches are faster on a processor: their activations
+        stay in its cache, and blocks below 32 MB are recycled instead of requested from the system again.
+    chunk_size : int
+        Images per chunk that is written while the rest is computed.
     progress : bool
-        Whether to show a bar on a terminal.
+        Whether to show a progress bar on a terminal.
 
     Returns
     -------
@@ -75,7 +65,8 @@ def extract_features(
 
     Notes
     -----
-    Chunks of 2,048 images are written as they are done, so that an interrupted extraction goes on where it stopped.
+    An interrupted extraction resumes after its last finished chunk. If several processes ask for the same features,
+    one computes them and the others wait. A damaged file is computed again, with a warning.
 
     Examples
     --------
@@ -85,6 +76,7 @@ def extract_features(
     """
     require("torch", "images")
     batch_size = check_integer(batch_size, "batch_size", low=1)
+    chunk_size = check_integer(chunk_size, "chunk_size", low=1)
     if not isinstance(backbone, Backbone):
         backbone = load_backbone(backbone, image_size=image_size)
     elif image_size not in (None, backbone.image_size):
@@ -92,58 +84,52 @@ def extract_features(
             f"image_size {image_size} differs from the {backbone.image_size} of the backbone given; pass it to "
             "load_backbone"
         )
-    if hasattr(images, "fingerprint") and hasattr(images, "images"):
-        cache_key, images = cache_key or images.fingerprint, images.images
-    everything = np.arange(len(images), dtype=np.int64)
-    wanted = everything if positions is None else np.asarray(positions, dtype=np.int64)
-    if len(images) == 0 or len(wanted) == 0:
-        raise ValueError("images is empty; pass at least one image")
-    if wanted.min() < 0 or wanted.max() >= len(images):
-        out = wanted[(wanted < 0) | (wanted >= len(images))][0]
-        raise ValueError(f"positions must be from 0 to {len(images) - 1}; got {out}")
+    if hasattr(images, "folds"):
+        cache_key = cache_key or images.fingerprint
+    images = as_images(images)
+    wanted = _check_positions(positions, len(images))
 
-    path = None
-    if cache_key is not None:
-        path = feature_file(cache_key, backbone)
-        cached = _read_cached(path, (len(images), backbone.n_features))
+    def compute(parts: Path | None) -> NDArray[np.float32]:
+        features = np.empty((len(wanted), backbone.n_features), np.float32)
+        start = 0
+        for chunk in _compute_chunks(images, wanted, backbone, batch_size, chunk_size, parts, progress):
+            features[start : start + len(chunk)] = chunk
+            start += len(chunk)
+        return features
+
+    if cache_key is None:
+        return compute(None)
+    if positions is not None:
+        cached = read_features(feature_file(cache_key, backbone), (len(images), backbone.n_features))
         if cached is not None:
-            return cached if positions is None else cached[wanted]
-        if positions is not None:
-            digest = hashlib.sha256(wanted.tobytes()).hexdigest()[:12]
-            path = feature_file(f"{cache_key}-{len(wanted)}of{len(images)}-{digest}", backbone)
-            cached = _read_cached(path, (len(wanted), backbone.n_features))
-            if cached is not None:
-                return cached
-
-    chunks = _compute_chunks(images, wanted, backbone, batch_size, path, progress)
-    if path is None:
-        return np.concatenate(list(chunks))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with write_npy(path, (len(wanted), backbone.n_features), np.float32) as write:
-        for chunk in chunks:
-            write(chunk)
-    shutil.rmtree(_parts(path), ignore_errors=True)
-    return np.asarray(np.load(path, mmap_mode="c"))
+            return cached[wanted]
+        digest = hashlib.sha256(wanted.tobytes()).hexdigest()[:12]
+        cache_key = f"{cache_key}-{len(wanted)}of{len(images)}-{digest}"
+    path, shape = feature_file(cache_key, backbone), (len(wanted), backbone.n_features)
+    cached = read_features(path, shape)
+    if cached is not None:
+        return cached
+    with lock_features(path) as parts:
+        cached = read_features(path, shape) if path.exists() else None  # another process may have been faster
+        if cached is None:
+            write_features(path, compute(parts))
+            cached = read_features(path, shape)
+    if cached is None:
+        raise OSError(f"{path} does not read right after it was written: check the disk")
+    return cached
 
 
-def _parts(path: Path) -> Path:
-    """The folder that holds the finished chunks of a file that is not finished yet."""
-    return path.with_suffix(".parts")
-
-
-def _read_cached(path: Path, shape: tuple[int, int]) -> NDArray[np.float32] | None:
-    """Map a finished file of features; None where there is none, or (with a warning) where it is damaged."""
-    try:
-        features = np.load(path, mmap_mode="c", allow_pickle=False)
-    except FileNotFoundError:
-        return None
-    except (ValueError, EOFError, OSError) as error:
-        warnings.warn(f"{path} is damaged ({error}); computing it again", UserWarning, stacklevel=3)
-        return None
-    if features.shape != shape or features.dtype != np.float32:
-        warnings.warn(f"{path} holds {features.shape}, not {shape}; computing it again", UserWarning, stacklevel=3)
-        return None
-    return np.asarray(features)
+def _check_positions(positions: NDArray[np.int64] | None, n: int) -> NDArray[np.int64]:
+    """Return the positions to compute: all of them by default."""
+    if positions is None:
+        return np.arange(n, dtype=np.int64)
+    wanted = np.asarray(positions, dtype=np.int64)
+    if len(wanted) == 0:
+        raise ValueError("positions is empty; pass at least one position")
+    if wanted.min() < 0 or wanted.max() >= n:
+        outside = wanted[(wanted < 0) | (wanted >= n)][0]
+        raise ValueError(f"positions must be from 0 to {n - 1}; got {outside}")
+    return wanted
 
 
 def _compute_chunks(
@@ -151,31 +137,31 @@ def _compute_chunks(
     wanted: NDArray[np.int64],
     backbone: Backbone,
     batch_size: int,
-    path: Path | None,
+    chunk_size: int,
+    parts: Path | None,
     progress: bool,
 ) -> Iterator[NDArray[np.float32]]:
-    """Yield the features chunk by chunk, from the finished chunks on disk where they are there."""
+    """Yield the features chunk by chunk; chunks that `parts` already holds are read from there."""
     with (
         _forward_pool(images, backbone) as forward,
         progress_bar(f"features ({backbone.name})", len(wanted), enabled=progress) as advance,
     ):
-        for start in range(0, len(wanted), _CHUNK):
-            positions = wanted[start : start + _CHUNK]
-            part = None if path is None else _parts(path) / f"{start:09d}.npy"
-            features = None if part is None else _read_cached(part, (len(positions), backbone.n_features))
-            if features is None:
-                batches = [positions[i : i + batch_size].tolist() for i in range(0, len(positions), batch_size)]
-                rows = []
-                for batch in forward(batches):
-                    rows.append(batch)
-                    advance(len(batch))
-                features = np.concatenate(rows)
-                if part is not None:
-                    part.parent.mkdir(parents=True, exist_ok=True)
-                    with atomic_path(part) as temporary, temporary.open("wb") as file:
-                        np.save(file, features)
-            else:
+        for start in range(0, len(wanted), chunk_size):
+            positions = wanted[start : start + chunk_size]
+            part = None if parts is None else parts / f"{start:09d}-{len(positions)}.safetensors"
+            features = None if part is None else read_features(part, (len(positions), backbone.n_features))
+            if features is not None:
                 advance(len(positions))
+                yield features
+                continue
+            batches = [positions[i : i + batch_size].tolist() for i in range(0, len(positions), batch_size)]
+            rows = []
+            for batch in forward(batches):
+                rows.append(batch)
+                advance(len(batch))
+            features = np.concatenate(rows)
+            if part is not None:
+                write_features(part, features)
             yield features
 
 
@@ -185,9 +171,9 @@ def _forward_pool(
 ) -> Iterator[Callable[[list[list[int]]], Iterator[NDArray[np.float32]]]]:
     """Give a function from batches of positions to their features, computed by as many threads as torch uses.
 
-    Each thread decodes, resizes and runs a whole batch by itself, with torch on that one thread. Nobody waits for
-    anybody within a layer, so decoding overlaps with convolutions, a busy machine slows it down only by its share, and
-    the features do not depend on the number of threads.
+    Each thread decodes, resizes and runs whole batches, with torch on that one thread. No thread waits for another
+    within a layer, so decoding overlaps with convolutions, other load costs only its share, and the features do not
+    depend on the number of threads.
     """
     import torch
 
