@@ -32,7 +32,7 @@ HEAD_BITS = (16, 32, 64)
 def cached(name: str, make: Callable[[], NDArray[Any]]) -> NDArray[Any]:
     """Return the array `name` from the cache as a memory map; make and keep it where it is not there yet."""
     from h2q.datasets import cache_folder
-    from h2q.files.storage import atomic_path
+    from h2q.files import atomic_path
 
     path = cache_folder() / "benchmarks" / f"{name}.npy"
     if not path.exists():

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from h2q.datasets.cifar10 import CLASSES, find_parquet, load_parquet
 from h2q.datasets.splits import split_per_class
-from h2q.files.storage import atomic_path
+from h2q.files import atomic_path
 
 PER_CLASS = 600
 SEED = 0

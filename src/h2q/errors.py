@@ -5,13 +5,39 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any, TypeVar
 
-__all__ = ["FileFormatError", "MissingDependencyError", "describe", "name_extra", "require"]
+__all__ = [
+    "DiskFullError",
+    "FileFormatError",
+    "ForeignFileError",
+    "MissingDependencyError",
+    "describe",
+    "name_extra",
+    "require",
+]
 
 Found = TypeVar("Found")
 
 
 class FileFormatError(ValueError):
     """A file is truncated, foreign, of another kind, or written by a newer version of h2q."""
+
+
+class ForeignFileError(FileFormatError):
+    """A file is of a known format, but another program wrote it."""
+
+
+class DiskFullError(OSError):
+    """A file cannot be written because the disk, the quota or the largest size of a file is reached.
+
+    Attributes
+    ----------
+    errno : int
+        The system's number of the error: ``errno.ENOSPC``, ``EDQUOT`` or ``EFBIG``.
+    """
+
+    def __init__(self, message: str, number: int | None = None) -> None:
+        super().__init__(message)
+        self.errno = number
 
 
 class MissingDependencyError(ImportError):

@@ -155,7 +155,7 @@ def test_fit_refuses(
     ("exit_code", "arguments", "message"),
     [
         (1, ["x.npy", "-q", "missing.safetensors", "-o", "c.npy"], "missing.safetensors: No such file or directory"),
-        (1, ["x.npy", "-q", "x.npy", "-o", "c.npy"], "x.npy is not a file that h2q wrote"),
+        (1, ["x.npy", "-q", "x.npy", "-o", "c.npy"], "x.npy is truncated or no safetensors file"),
         (1, ["narrow.npy", "-q", "quantizer.safetensors", "-o", "c.npy"], "narrow.npy has 10 features, but 61 were"),
         (1, ["empty.npy", "-q", "quantizer.safetensors", "-o", "c.npy"], "empty.npy is empty"),
         (2, ["x.npy", "-o", "c.npy"], "Missing option '--quantizer' / '-q'"),

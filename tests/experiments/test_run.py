@@ -20,7 +20,7 @@ from h2q.evaluation import mean_average_precision
 from h2q.experiments import Plan, RunSummary, load_results, run_plan, status_of
 from h2q.experiments.networks import sign_codes_score
 from h2q.experiments.store import ExperimentFolder
-from h2q.files.storage import read_tensors
+from h2q.files import read_tensors
 from h2q.quantization import HouseholderQuantizer
 
 TINY = """

@@ -268,7 +268,7 @@ def test_damaged_folders_say_what_is_wrong(folder: Path) -> None:
     with pytest.raises(FileFormatError, match="truncated"):
         BinaryIndex.open(folder)
     segment.write_bytes(b"not a tensor file")
-    with pytest.raises(FileFormatError, match="not a file that h2q wrote"):
+    with pytest.raises(FileFormatError, match="truncated or no safetensors file"):
         BinaryIndex.open(folder)
     segment.unlink()
     with pytest.raises(FileFormatError, match=f"damaged: {segment.name} is missing"):

@@ -39,7 +39,7 @@ def _text(name: str, value: Any) -> Any:
 
 
 def _describe_folder(path: Path) -> dict[str, Any]:
-    from h2q.files.storage import read_json
+    from h2q.files import read_json
 
     size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
     if (path / "manifest.json").exists():
@@ -89,14 +89,12 @@ def _describe_file(path: Path) -> dict[str, Any]:
 
 def _describe_ours(path: Path) -> dict[str, Any] | None:
     """Describe a file that h2q wrote; None where another program did."""
-    from h2q.errors import FileFormatError
-    from h2q.files.storage import read_tensors
+    from h2q.errors import ForeignFileError
+    from h2q.files import read_tensors
 
     try:
         stored = read_tensors(path, mmap=True)
-    except FileFormatError as error:
-        if "not a file that h2q wrote" not in str(error):
-            raise
+    except ForeignFileError:
         return None
     tensors = [
         {"name": name, "shape": list(tensor.shape), "type": str(tensor.dtype)}

@@ -118,8 +118,7 @@ def _as_lists(neighbors: "Neighbors | RadiusNeighbors") -> dict[str, list[Any]]:
 def _write(output: Path, neighbors: "Neighbors | RadiusNeighbors") -> None:
     from dataclasses import fields
 
-    from h2q.files import write_npz
-    from h2q.files.storage import write_json
+    from h2q.files import write_json, write_npz
 
     if output.suffix.lower() == ".json":
         write_json(output, _as_lists(neighbors))

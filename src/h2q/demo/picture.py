@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from h2q.errors import require
-from h2q.files.storage import atomic_path
+from h2q.files import atomic_path
 
 __all__ = ["PictureRow", "draw_neighbors", "one_query_a_class"]
 

@@ -21,7 +21,7 @@ from h2q.demo.scores import (
     score_codes,
     score_embeddings,
 )
-from h2q.files.storage import atomic_path, write_json
+from h2q.files import atomic_path, write_json
 from h2q.progress import progress_bar
 
 __all__ = [

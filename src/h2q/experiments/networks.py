@@ -16,7 +16,7 @@ from h2q.errors import require
 from h2q.experiments.cells import NetworkSpec, digest
 from h2q.experiments.scoring import Embedded
 from h2q.experiments.store import ExperimentFolder
-from h2q.files.storage import read_tensors, write_tensors
+from h2q.files import read_tensors, write_tensors
 
 __all__ = ["EmbeddedNetwork", "describe_data", "load_data", "obtain_network", "sign_codes_score"]
 

@@ -22,7 +22,7 @@ from h2q.experiments.tables import (
     time_table,
     weight_table,
 )
-from h2q.files.storage import atomic_path
+from h2q.files import atomic_path
 from h2q.report.document import Block, Bullets, Document, Figure, Section, Value
 from h2q.report.document import Table as DocumentTable
 from h2q.report.render_html import render_html

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from h2q.errors import FileFormatError
-from h2q.files.storage import read_json, sync_folder, write_json
+from h2q.files import read_json, sync_folder, write_json
 
 __all__ = ["ExperimentFolder"]
 

@@ -1,6 +1,5 @@
 """Files that hold several arrays: .npz and .safetensors; what is stored uncompressed is memory-mapped."""
 
-import json
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -12,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from h2q.errors import FileFormatError
-from h2q.files.storage import STORED_DTYPES
+from h2q.files.safetensors_layout import DTYPES, TensorPlace, read_layout
 
 __all__ = ["Entry", "entries_of", "what_is_wrong"]
 
@@ -77,31 +76,21 @@ def _npz_opener(
 
 
 def _safetensors_entries(path: Path) -> dict[str, Entry]:
-    """Find the arrays of any safetensors file, to be mapped."""
-    from safetensors import SafetensorError, safe_open
+    """Return the arrays of any safetensors file, to be mapped."""
 
-    try:
-        with safe_open(path, framework="numpy") as file:
-            names = list(file.keys())
-    except SafetensorError as error:
-        raise FileFormatError(f"{path} is truncated or no safetensors file: {error}") from error
-    with path.open("rb") as raw:
-        length = int.from_bytes(raw.read(8), "little")
-        header = json.loads(raw.read(length))
-
-    def opener(name: str) -> Callable[[], NDArray[Any]]:
+    def opener(name: str, place: TensorPlace) -> Callable[[], NDArray[Any]]:
         def read() -> NDArray[Any]:
-            entry = header[name]
-            if entry["dtype"] not in STORED_DTYPES:
-                raise ValueError(f"{path}:{name} is of type {entry['dtype']}; save it as F16, F32 or F64")
-            dtype, shape = np.dtype(STORED_DTYPES[entry["dtype"]]), tuple(entry["shape"])
-            if 0 in shape:
-                return np.zeros(shape, dtype)
-            return np.memmap(path, dtype, "r", 8 + length + entry["data_offsets"][0], shape)
+            if place.dtype not in DTYPES:
+                raise ValueError(f"{path}:{name} is of type {place.dtype}; save it as F16, F32 or F64")
+            dtype = np.dtype(DTYPES[place.dtype])
+            if place.n_bytes == 0:
+                return np.zeros(place.shape, dtype)
+            return np.memmap(path, dtype, "r", place.start, place.shape)
 
         return read
 
-    return {name: Entry(tuple(header[name]["shape"]), header[name]["dtype"], opener(name)) for name in names}
+    places = read_layout(path).tensors
+    return {name: Entry(place.shape, place.dtype, opener(name, place)) for name, place in places.items()}
 
 
 def what_is_wrong(path: Path, error: Exception) -> str:

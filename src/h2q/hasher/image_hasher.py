@@ -14,7 +14,7 @@ from sklearn.base import clone
 
 from h2q.checks import check_n_bits
 from h2q.errors import FileFormatError, require
-from h2q.files.storage import FORMAT_VERSION, read_json, read_tensors, sync_folder, write_json, write_tensors
+from h2q.files import FORMAT_VERSION, read_json, read_tensors, sync_folder, write_json, write_tensors
 from h2q.index import BinaryIndex
 from h2q.quantization import HouseholderQuantizer, load_quantizer, pack_bits
 from h2q.similarity.images import as_folds, as_images

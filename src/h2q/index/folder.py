@@ -24,7 +24,7 @@ from h2q import quantization
 from h2q._version import __version__
 from h2q.checks import bytes_per_code
 from h2q.errors import FileFormatError, describe
-from h2q.files.storage import FORMAT_VERSION, read_json, read_tensors, write_json, write_tensors
+from h2q.files import FORMAT_VERSION, read_json, read_tensors, write_json, write_tensors
 from h2q.index.segments import Segment
 
 __all__ = ["IndexState", "read_folder", "write_folder"]

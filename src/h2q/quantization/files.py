@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from h2q.errors import FileFormatError, describe
-from h2q.files.storage import read_tensors, write_tensors
+from h2q.files import read_tensors, write_tensors
 from h2q.quantization.base import BaseQuantizer
 from h2q.quantization.objectives import OBJECTIVES
 from h2q.quantization.registry import info_of_class, quantizer_info, quantizer_names

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from h2q.errors import require
-from h2q.files.storage import atomic_path
+from h2q.files import atomic_path
 from h2q.similarity.heads import HashHead, HashNetwork
 
 __all__ = ["export_onnx", "export_program", "fold", "fold_linear"]

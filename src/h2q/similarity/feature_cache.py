@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from h2q.datasets.locations import cache_folder
-from h2q.files.storage import read_tensors, write_tensors
+from h2q.files import read_tensors, write_tensors
 from h2q.similarity.backbones import Backbone
 
 __all__ = ["feature_file", "lock_features", "read_features", "write_features"]

@@ -19,7 +19,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from torch import Tensor, nn
 
 from h2q.errors import FileFormatError, require
-from h2q.files.storage import read_json, write_json
+from h2q.files import read_json, write_json
 from h2q.progress import progress_bar
 from h2q.similarity.distributed import gather, process_rank
 from h2q.similarity.heads import HashHead, HashNetwork

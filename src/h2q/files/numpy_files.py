@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from h2q.files.storage import atomic_path
+from h2q.files.atomic import atomic_path
 
 __all__ = ["write_npy", "write_npz"]
 
