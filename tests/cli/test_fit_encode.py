@@ -107,7 +107,7 @@ def test_a_row_of_zeros_without_a_mean(run: Any, fails: Any, x_file: Path) -> No
     ("exit_code", "arguments", "message"),
     [
         (1, ["missing.npy", "-o", "q.safetensors"], "there is no file missing.npy"),
-        (1, ["x.npy", "-o", "q.safetensors", "--bits", "100"], "x.npy: n_bits must be at most the number of features"),
+        (1, ["x.npy", "-o", "q.safetensors", "--bits", "100"], "x.npy: --bits must be at most the number of features"),
         (1, ["codes.npy", "-o", "q.safetensors"], "codes.npy: X must hold floating-point embeddings; got a uint8"),
         (1, ["foreign.npy", "-o", "q.safetensors"], "foreign.npy holds Python objects or is no NumPy file"),
         (1, ["nan.npy", "-o", "q.safetensors"], "nan.npy: X contains NaN in 1 of 1797 rows (first: row 7)"),

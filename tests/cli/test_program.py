@@ -14,7 +14,20 @@ import pytest
 
 import h2q
 
-COMMANDS = ("demo", "fit", "encode", "search", "compare", "info", "embed", "train", "index")
+COMMANDS = (
+    "compare",
+    "demo",
+    "embed",
+    "encode",
+    "evaluate",
+    "experiment",
+    "fit",
+    "index",
+    "info",
+    "inspect",
+    "search",
+    "train",
+)
 PROGRAM = (sys.executable, "-c", "from h2q.cli import main; main()")
 
 
@@ -104,22 +117,75 @@ def test_nobody_reads_on(index_folder: Path, x_file: Path) -> None:
     assert search.returncode == 141
 
 
-def test_interrupted(tmp_path: Path) -> None:
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["fit", "--help"]])
+def test_a_full_device_is_one_line(arguments: list[str]) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([*PROGRAM, *arguments], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "error: No space left on device\n")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["fit", "--help"]])
+def test_help_into_a_closed_pipe(arguments: list[str]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "w") as pipe:
+        done = subprocess.run([*PROGRAM, *arguments], stdout=pipe, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+STOPPED = [(signal.SIGINT, 130, "interrupted\n"), (signal.SIGTERM, 143, "terminated\n")]
+
+
+@pytest.mark.parametrize(("number", "exit_code", "message"), STOPPED)
+def test_stopped_while_it_computes(number: int, exit_code: int, message: str, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     np.save(tmp_path / "x.npy", rng.standard_normal((60_000, 256), dtype=np.float32))
     output = tmp_path / "q.safetensors"
     command = [*PROGRAM, "fit", str(tmp_path / "x.npy"), "-o", str(output), "--method", "itq", "--n-init", "1000"]
-    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    # Whoever runs the tests in the background has them ignore Ctrl-C, which children inherit.
-    with subprocess.Popen(command, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), **pipes) as fit:
+    with _start(command) as fit:
         try:
             _wait_until_it_computes(fit.pid)
-            fit.send_signal(signal.SIGINT)
+            fit.send_signal(number)
             stdout, stderr = fit.communicate(timeout=120)
         finally:
             fit.kill()
-    assert (fit.returncode, stdout, stderr) == (130, "", "interrupted\n")
+    assert (fit.returncode, stdout, stderr) == (exit_code, "", message)
     assert not output.exists()
+
+
+@pytest.mark.parametrize(("number", "exit_code", "message"), STOPPED)
+@pytest.mark.parametrize("moment", ["typer", "h2q.cli.fit", "h2q.files"])
+def test_stopped_while_it_imports(moment: str, number: int, exit_code: int, message: str) -> None:
+    """The signal comes when a module is imported: the first, that of a command, one that the command needs."""
+    code = f"""
+import builtins, importlib, os
+from h2q.cli import main
+
+def stop_at(find):
+    def stopping(name, *rest, **options):
+        if name == {moment!r}:
+            os.kill(os.getpid(), {number:d})
+        return find(name, *rest, **options)
+    return stopping
+
+builtins.__import__ = stop_at(builtins.__import__)
+importlib.import_module = stop_at(importlib.import_module)
+main()
+"""
+    with _start([sys.executable, "-c", code, "fit", "x.npy", "-o", "q.safetensors"]) as program:
+        stdout, stderr = program.communicate(timeout=120)
+    assert (program.returncode, stdout, stderr) == (exit_code, "", message)
+
+
+def _start(command: list[str]) -> "subprocess.Popen[str]":
+    """Start a program that takes Ctrl-C, which children of background jobs ignore otherwise."""
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
 
 
 def _wait_until_it_computes(pid: int) -> None:

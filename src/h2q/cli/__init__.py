@@ -1,60 +1,66 @@
-"""The command line: one file a command, thin over the library.
+"""The command line: one file per command, thin over the library.
 
-Nothing heavy is imported before a command runs, so that help and completion answer at once.
+A module of this package whose ``__all__`` holds a function of the module's own name is a command; any other module with
+an ``__all__`` is a group of commands, one per name. Nothing heavy is imported before a command runs, so that help and
+completion answer at once.
 """
 
+import signal
 import sys
 from typing import Any
 
 __all__ = ["build_app", "main"]
 
+_SHARED = "common"
+
 
 def main() -> None:
-    """Run the command line and exit: 0 done, 1 failure, 2 wrong usage, 130 interrupted, 143 terminated."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")  # a terminal that knows no ² shows a ?
+    """Run the command line and exit.
+
+    The exit code is 0 when done, 1 after a failure, 2 after wrong usage, 130 and 143 when interrupted by Ctrl-C and
+    SIGTERM, 141 when the reader of a pipe has left.
+    """
+    terminated = []
+
+    def terminate(number: int, frame: Any) -> None:
+        terminated.append(number)
+        raise KeyboardInterrupt
+
     try:
+        signal.signal(signal.SIGTERM, terminate)
+        for stream in (sys.stdout, sys.stderr):
+            if hasattr(stream, "reconfigure"):
+                stream.reconfigure(errors="replace")  # a terminal without ² shows a ?
         build_app()(prog_name="h2q")
-    except KeyboardInterrupt:  # before a command has begun
-        print("interrupted", file=sys.stderr)
-        sys.exit(130)
+    except KeyboardInterrupt:
+        print("terminated" if terminated else "interrupted", file=sys.stderr)
+        sys.exit(143 if terminated else 130)
 
 
 def build_app() -> Any:
-    """Return the typer application; a new command is one line here."""
+    """Return the typer application with every command of this package."""
+    import importlib
+    import pkgutil
+
     import typer
 
-    from h2q.cli import common, experiment, index
-    from h2q.cli.compare import compare
-    from h2q.cli.demo import demo
-    from h2q.cli.embed import embed
-    from h2q.cli.encode import encode
-    from h2q.cli.evaluate import evaluate
-    from h2q.cli.fit import fit
-    from h2q.cli.info import info
-    from h2q.cli.inspect import inspect
-    from h2q.cli.search import search
-    from h2q.cli.train import train
+    from h2q.cli import common
 
     app = typer.Typer(
-        cls=common.Commands,
-        invoke_without_command=True,
-        rich_markup_mode=None,
-        pretty_exceptions_enable=False,
+        cls=common.Commands, invoke_without_command=True, rich_markup_mode=None, pretty_exceptions_enable=False
     )
     app.callback()(common.start)
-    commands: tuple[Any, ...] = (demo, fit, encode, search, compare, evaluate, inspect, info, embed, train)
-    for command in commands:
-        app.command()(command)
-    changes = typer.Typer(no_args_is_help=True, help="Make an index of codes, and change it.")
-    commands = (index.build, index.append, index.remove, index.compact)
-    for command in commands:
-        changes.command()(command)
-    app.add_typer(changes, name="index")
-    experiments = typer.Typer(no_args_is_help=True, help="The paper's grid, or one of your own: run, status, report.")
-    commands = (experiment.run, experiment.status, experiment.report, experiment.show)
-    for command in commands:
-        experiments.command()(command)
-    app.add_typer(experiments, name="experiment")
+    for name in sorted(module.name for module in pkgutil.iter_modules(__path__)):
+        module = importlib.import_module(f"{__name__}.{name}")
+        if name == _SHARED or not hasattr(module, "__all__"):
+            continue
+        if name in module.__all__:
+            app.command(name)(getattr(module, name))
+            continue
+        # The help of a group is what follows the colon in "``h2q NAME``: ...", the first line of its module.
+        summary = (module.__doc__ or "").splitlines()[0].partition(": ")[2]
+        group = typer.Typer(no_args_is_help=True, help=summary[:1].upper() + summary[1:])
+        for command in module.__all__:
+            group.command(command)(getattr(module, command))
+        app.add_typer(group, name=name)
     return app

@@ -2,11 +2,10 @@
 
 import json
 import os
+import re
 import shutil
-import signal
 import sys
 import textwrap
-import threading
 import warnings
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -28,6 +27,7 @@ __all__ = [
     "check_output",
     "format_bytes",
     "format_seconds",
+    "name_options",
     "naming",
     "parse_bits",
     "print_fields",
@@ -50,8 +50,31 @@ WhiteningOption = Annotated[
 ]
 _PIPE_WIDTH = 200  # a pipe has no width of its own, and what reads it wants whole lines
 _OUTPUT = "--output"
-_TERMINATED = 143
-_BROKEN_PIPE = 141  # what a shell sees of a program that ended because nobody read on
+_USAGE = 2
+_INTERRUPTED = 130
+_BROKEN_PIPE = 141  # what a shell shows for a program that SIGPIPE ended
+# The options whose parameter in the library has another name, or that messages of the library mention.
+_OPTIONS = {
+    "n_bits": "--bits",
+    "random_state": "--seed",
+    "keep_embeddings": "--keep-embeddings",
+    "n_init": "--n-init",
+    "max_samples": "--max-samples",
+    "skip_broken": "--skip-broken",
+    "n_queries": "--queries",
+    "center": "--center",
+    "whitening": "--whitening",
+    "objective": "--objective",
+    "schedule": "--schedule",
+    "scoring": "--scoring",
+    "metric": "--metric",
+    "radius": "--radius",
+    "rerank": "--rerank",
+    "download": "--download",
+    "resume": "--resume",
+    "ids": "--ids",
+    "k": "-k",
+}
 
 
 class Metric(StrEnum):
@@ -61,81 +84,100 @@ class Metric(StrEnum):
     euclidean = "euclidean"
 
 
-class Terminated(KeyboardInterrupt):
-    """SIGTERM: ends a command the way Ctrl-C does, so that it cleans up, but with another exit code."""
-
-
-@contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
-    """Raise `Terminated` in the main thread when SIGTERM arrives."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def terminate(number: int, frame: object) -> None:
-        raise Terminated
-
-    before = signal.signal(signal.SIGTERM, terminate)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
 class Commands(typer.core.TyperGroup):
-    """The commands: what a person did not get right ends in one line on standard error, never in a stack trace."""
+    """The group of all commands: a user's mistake ends in one line on standard error, never in a stack trace."""
 
-    def invoke(self, ctx: Any) -> Any:
-        """Run a command; turn warnings into lines, and exceptions into a line and an exit code."""
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names of the commands in alphabetical order, groups among them."""
+        return sorted(self.commands)
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the command line and exit; Ctrl-C leaves as KeyboardInterrupt.
+
+        Warnings and exceptions become single lines on standard error.
+        """
         with warnings.catch_warnings():
             warnings.simplefilter("default", UserWarning)
             warnings.showwarning = _show_warning
             try:
-                with _sigterm_as_interrupt():
-                    result = super().invoke(ctx)
+                code = super().main(*args, **{**kwargs, "standalone_mode": False})
                 sys.stdout.flush()
-                return result
-            except Terminated:
-                print("terminated", file=sys.stderr)
-                raise typer.Exit(_TERMINATED) from None
-            except KeyboardInterrupt:
-                print("interrupted", file=sys.stderr)
-                raise typer.Exit(130) from None
-            except BrokenPipeError:
-                # Python flushes once more at exit; there is nobody to read that either.
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-                raise typer.Exit(_BROKEN_PIPE) from None
             except Exception as error:
-                _say_what_came(error)
-                if hasattr(error, "exit_code") or isinstance(error, typer.Abort) or os.environ.get("H2Q_DEBUG"):
+                if os.environ.get("H2Q_DEBUG"):
                     raise
-                print(f"error: {_explain(error)}", file=sys.stderr)
-                raise typer.Exit(1) from None
+                code = _report(error)
+            except SystemExit as exiting:  # typer's answer to a broken pipe is a plain 1
+                code = _report(exiting.__context__) if isinstance(exiting.__context__, OSError) else exiting.code
+        if code == _INTERRUPTED:  # typer's answer to KeyboardInterrupt
+            raise KeyboardInterrupt
+        sys.exit(code)
 
 
-def _say_what_came(error: Exception) -> None:
-    """Add what was typed to typer's message about an option that does not read, which leaves it out."""
-    faults = getattr(error.__cause__, "errors", None)
+def _report(error: Exception) -> int:
+    """Print an exception as one line on standard error and return the exit code."""
+    if isinstance(error, OSError):
+        _drop_output()
+    if isinstance(error, BrokenPipeError):
+        return _BROKEN_PIPE
+    if hasattr(error, "show"):  # wrong usage: typer knows the command and its options
+        _add_input(error)
+        error.show()
+        return int(getattr(error, "exit_code", _USAGE))
+    print(f"error: {_explain(error)}", file=sys.stderr)
+    return 1
+
+
+def _drop_output() -> None:
+    """Discard what standard output still buffers if it cannot be written: Python would fail again when it exits."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _add_input(error: Any) -> None:
+    """Add the rejected input to typer's message about an option, which leaves it out."""
+    errors = getattr(error.__cause__, "errors", None)
     message = getattr(error, "message", None)
-    if callable(faults) and isinstance(message, str):
-        given = repr(faults()[0]["input"])
+    if callable(errors) and isinstance(message, str):
+        given = repr(errors()[0]["input"])
         if given not in message:
-            error.message = f"{message}; got {given}"  # type: ignore[attr-defined]
+            error.message = f"{message}; got {given}"
 
 
 def _explain(error: Exception) -> str:
-    """Say what went wrong; an exception that h2q does not raise on purpose is named, with how to see more of it."""
+    """Return the message of an exception; one that h2q does not raise on purpose is named."""
     if isinstance(error, MemoryError):
         return f"not enough memory: {error}" if str(error) else "not enough memory"
-    if isinstance(error, OSError) and error.strerror and error.filename is not None:
-        return f"{error.filename}: {error.strerror}"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
     if isinstance(error, (ValueError, TypeError, OSError, ImportError)) and str(error):
-        return str(error)
+        return name_options(str(error))
     return f"unexpected {type(error).__name__}: {error} (H2Q_DEBUG=1 shows where; please report it)"
 
 
+def name_options(message: str) -> str:
+    """Replace the library's parameters in a message by the options of the command line.
+
+    >>> name_options("make the index with keep_embeddings=True")
+    'make the index with --keep-embeddings'
+    >>> name_options("n_bits must be at least 1; use n_bits=64 (or None)")
+    '--bits must be at least 1; use --bits 64'
+    """
+    message = message.replace(" (or None)", "")  # None is an option left out
+    for name, option in _OPTIONS.items():
+        message = re.sub(rf"\b{name}=True\b", option, message)
+        message = re.sub(rf"\b{name}=False\b", option.replace("--", "--no-", 1), message)
+        message = re.sub(rf"\b{name}=(?=[\w\"'])", f"{option} ", message)
+        message = re.sub(rf"\b{name}=", option, message)
+        # Alone, a parameter is told from a plain word by its underscore or by what follows.
+        alone = name if "_" in name else rf"^{name}(?= must\b)"
+        message = re.sub(rf"(?<![\w/.-]){alone}(?![\w/.-])", option, message)
+    return message
+
+
 def _show_warning(message: Warning | str, *args: Any, **kwargs: Any) -> None:
-    print(f"warning: {message}", file=sys.stderr)
+    print(f"warning: {name_options(str(message))}", file=sys.stderr)
 
 
 def _print_version(wanted: bool) -> None:

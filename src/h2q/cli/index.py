@@ -1,4 +1,4 @@
-"""``h2q index``: build and change an index of codes or embeddings."""
+"""``h2q index``: build an index of codes, and change it."""
 
 import time
 from pathlib import Path
