@@ -150,11 +150,22 @@ def test_a_run_that_is_stopped_leaves_no_debris(number, code, photos, tmp_path):
     assert not (tmp_path / "x.npy").exists()
 
 
+def test_options_of_a_data_set_are_passed_on(photos, tmp_path):
+    (photos / "all.txt").write_text("".join(f"{i:02d}.jpg {i % 2}\n" for i in range(12)))
+    done = run(photos / "all.txt", "-o", tmp_path / "x.npz", "--image-size", 32)
+    assert "--data-option labels=class-ids" in done.output
+    done = run(photos / "all.txt", "-o", tmp_path / "x.npz", "--image-size", 32, "--data-option", "labels=class-ids")
+    assert done.exit_code == 0, done.output
+    assert arrays_of(tmp_path / "x.npz")["labels"].tolist() == [0, 1] * 6
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["nosuch", "-o", "x.npy"], "'nosuch' is neither a data set"),
         (["nosuch.png", "-o", "x.npy"], "there is no file or folder nosuch.png"),
+        (["digits", "-o", "x.npy", "--data-option", "overlap"], "expected NAME=VALUE, each name once; got 'overlap'"),
+        (["digits", "-o", "x.npy", "--data-option", "overlap=keep"], "digits has no option overlap; it has none"),
         (["digits", "-o", "x.csv"], ".npy or .npz; got x.csv"),
         (["digits", "-o", "x.npy", "--backbone", "nosuch"], "backbone must be"),
         (["digits", "-o", "x.npy", "--hasher", "nosuch"], "there is no hasher at nosuch"),

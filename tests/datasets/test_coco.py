@@ -31,6 +31,14 @@ def test_categories_become_columns_and_images_without_objects_are_left_out(folde
     assert coco.SIZES == {"train": 10_000, "query": 5_000, "validation": 5_000}
 
 
+def test_images_without_objects_are_kept_where_it_is_asked_for(folder):
+    dataset = load_dataset("coco", folder, unlabeled="keep")
+    assert len(dataset) == 2 * N
+    assert not dataset.labels[N - 1].any()
+    with pytest.raises(ValueError, match='unlabeled must be "remove" or "keep"; got None'):
+        load_dataset("coco", folder, unlabeled=None)
+
+
 def test_missing_images_and_annotations_are_named(folder):
     (folder / "val2014" / "COCO_val2014_000000000201.jpg").unlink()
     with pytest.raises(FileNotFoundError, match=r"COCO_val2014_000000000201\.jpg does not exist"):

@@ -23,12 +23,50 @@ def folder(write_photos, tmp_path):
     return tmp_path
 
 
-def test_the_test_list_alternates_and_the_database_excludes_the_other_folds(folder):
+def paths_of(dataset):
+    return {fold: [dataset.images.paths[i] for i in positions] for fold, positions in dataset.folds.items()}
+
+
+def test_the_database_is_the_published_list_unless_overlaps_are_removed(folder):
+    folds = paths_of(load_dataset("imagenet-100", folder))
+    assert folds["database"] == TRAIN
+    assert folds["train"] == TRAIN[:100]
+    with pytest.raises(TypeError, match="imagenet-100 has no option overlaps; it has overlap"):
+        load_dataset("imagenet-100", folder, overlaps="keep")
+
+
+@pytest.mark.parametrize("layout", ["flat", "official", "validation by synset", "kaggle"])
+def test_other_layouts_of_imagenet_are_found(layout, folder):
+    for path in TRAIN + TEST:
+        name = path.split("/")[1]
+        synset = name.split("_")[0] if path in TRAIN else "n00000000"
+        target = {
+            "flat": f"images/{name}",
+            "official": f"train/{synset}/{name}" if path in TRAIN else f"val/{name}",
+            "validation by synset": f"train/{synset}/{name}" if path in TRAIN else f"val/{synset}/{name}",
+            "kaggle": f"ILSVRC/Data/CLS-LOC/train/{synset}/{name}"
+            if path in TRAIN
+            else f"ILSVRC/Data/CLS-LOC/val/{name}",
+        }[layout]
+        (folder / target).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).rename(folder / target)
     dataset = load_dataset("imagenet-100", folder)
+    names = {fold: [path.rsplit("/")[-1] for path in paths] for fold, paths in paths_of(dataset).items()}
+    assert names["database"] == [path.split("/")[1] for path in TRAIN]
+    assert names["query"] == [path.split("/")[1] for path in TEST[0::2]]
+    assert dataset.images[0].size == (32, 32)
+
+
+def test_the_test_list_alternates_and_the_database_excludes_the_other_folds(folder):
+    dataset = load_dataset("imagenet-100", folder, overlap="remove")
     assert dataset.labels.dtype == np.int64
     assert (dataset.n_classes, dataset.labels.max()) == (100, 99)
-    of = {fold: [dataset.images.paths[i] for i in positions] for fold, positions in dataset.folds.items()}
-    assert of == {"train": TRAIN[:100], "query": TEST[0::2], "validation": TEST[1::2], "database": TRAIN[100:]}
+    assert paths_of(dataset) == {
+        "train": TRAIN[:100],
+        "query": TEST[0::2],
+        "validation": TEST[1::2],
+        "database": TRAIN[100:],
+    }
     assert dataset.labels[dataset.folds["query"]].tolist() == list(range(0, 100, 2))
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from h2q.datasets import load_dataset
-from h2q.datasets.list_files import find_lists, read_list, strip_foreign_prefix
+from h2q.datasets.list_files import find_lists, locate, read_lists
 from h2q.errors import FileFormatError
 
 # As HashNet's lists are: absolute paths of another machine, one image a line, 0 and 1 for each class.
@@ -76,8 +76,67 @@ def test_one_list_file_is_split_by_seed(write_photos, tmp_path):
     assert all(np.array_equal(dataset.folds[fold], again.folds[fold]) for fold in dataset.folds)
 
 
-def test_paths_that_fit_as_they_are_stay():
-    assert strip_foreign_prefix(__import__("pathlib").Path("/nowhere"), ["/a/b.jpg", "c.jpg"]) == ["a/b.jpg", "c.jpg"]
+def test_paths_that_cannot_be_found_lose_their_leading_slash(tmp_path):
+    assert locate(tmp_path, ["/a/b.jpg", "c.jpg"]) == ["a/b.jpg", "c.jpg"]
+
+
+@pytest.mark.parametrize("prefix", ["./", "./data/nus_wide/", "data/../", ".//data/./"])
+def test_relative_prefixes_are_removed(prefix, lists):
+    for name in ("train", "test", "database"):
+        (lists / f"{name}.txt").write_text((lists / f"{name}.txt").read_text().replace(FOREIGN, prefix))
+    assert paths_of(load_dataset(lists), "train") == FILES[:4]
+
+
+def test_the_database_keeps_training_images_where_it_is_asked_to(lists):
+    dataset = load_dataset(lists, overlap="keep")
+    assert paths_of(dataset, "train") == FILES[:4]
+    assert paths_of(dataset, "database") == FILES[2:]
+    with pytest.raises(ValueError, match='overlap must be "keep" or "remove"; got True'):
+        load_dataset(lists, overlap=True)
+
+
+def test_a_list_of_the_class_ids_0_and_1_is_refused_until_it_is_said_what_it_is(write_photos, tmp_path):
+    write_photos(tmp_path, FILES)
+    (tmp_path / "all.txt").write_text("".join(line(name, [i % 2]) for i, name in enumerate(FILES)))
+    with pytest.raises(FileFormatError, match=r'all\.txt: every line ends in a single 0 or 1.* labels="class-ids" or'):
+        load_dataset(tmp_path / "all.txt")
+    ids = load_dataset(tmp_path / "all.txt", labels="class-ids")
+    assert ids.class_names == ("class 0", "class 1")
+    assert ids.labels.tolist() == [i % 2 for i in range(20)]
+    one_class = load_dataset(tmp_path / "all.txt", labels="multi-hot")
+    assert one_class.labels.tolist() == [[i % 2 == 1] for i in range(20)]
+    with pytest.raises(ValueError, match='labels must be "auto", "multi-hot" or "class-ids"; got \'ids\''):
+        load_dataset(tmp_path / "all.txt", labels="ids")
+
+
+def test_class_ids_above_1_are_recognized(write_photos, tmp_path):
+    write_photos(tmp_path, FILES)
+    (tmp_path / "all.txt").write_text("".join(line(name, [[1, 4, 17][i % 3]]) for i, name in enumerate(FILES)))
+    dataset = load_dataset(tmp_path / "all.txt")
+    assert dataset.class_names == ("class 1", "class 4", "class 17")
+    assert dataset.labels.tolist() == [i % 3 for i in range(20)]
+    text = (tmp_path / "all.txt").read_text()
+    (tmp_path / "all.txt").write_text(text.replace("3.jpg 1\n", "3.jpg one\n"))
+    with pytest.raises(FileFormatError, match=r"all\.txt, line \d+: expected a path and a class id; got 0 labels"):
+        load_dataset(tmp_path / "all.txt", labels="class-ids")
+
+
+@pytest.mark.parametrize("on_disk", ["caf\u00e9.jpg", "caf\udce9.jpg"], ids=["UTF-8", "latin-1"])
+def test_a_list_in_latin_1_finds_its_images(on_disk, write_photos, tmp_path):
+    names = [on_disk, *(f"{i}.jpg" for i in range(9))]
+    write_photos(tmp_path, names)
+    text = "".join(line(name, [1, i % 2]) for i, name in enumerate(["caf\u00e9.jpg", *names[1:]]))
+    (tmp_path / "all.txt").write_bytes(text.encode("latin-1"))
+    dataset = load_dataset(tmp_path / "all.txt")
+    assert dataset.images.paths[0] == on_disk
+    assert dataset.images[0].size == (32, 32)
+
+
+def test_a_byte_order_mark_is_no_part_of_a_path(write_photos, tmp_path):
+    write_photos(tmp_path, FILES)
+    text = "".join(line(name, [1, i % 2]) for i, name in enumerate(FILES))
+    (tmp_path / "all.txt").write_text(text, encoding="utf-8-sig")
+    assert load_dataset(tmp_path / "all.txt").images.paths == FILES
 
 
 def test_a_wrong_number_of_labels_names_file_and_line_or_is_skipped_and_counted(lists):
@@ -90,17 +149,17 @@ def test_a_wrong_number_of_labels_names_file_and_line_or_is_skipped_and_counted(
     assert skipped.n_skipped == 1
 
 
-@pytest.mark.parametrize("content", ["images/0.jpg\n", "images/0.jpg 2 3\n", "0 1\n1 0 1\n"])
+@pytest.mark.parametrize("content", ["images/0.jpg\n", "images/0.jpg 2 x\n", "0 1 1\n1 0 1 1\n"])
 def test_lines_without_labels_are_named(content, tmp_path):
     (tmp_path / "all.txt").write_text(content)
     with pytest.raises(FileFormatError, match=r"all\.txt, line \d: expected a path"):
-        read_list(tmp_path / "all.txt")
+        read_lists([tmp_path / "all.txt"])
 
 
 def test_an_empty_list_and_missing_lists_are_named(tmp_path):
     (tmp_path / "train.txt").write_text("\n")
     with pytest.raises(FileFormatError, match=r"train\.txt lists no images"):
-        read_list(tmp_path / "train.txt")
+        read_lists([tmp_path / "train.txt"])
     with pytest.raises(FileNotFoundError, match=r"needs the list files train\.txt, test\.txt \(or query\.txt\)"):
         load_dataset(tmp_path)
 

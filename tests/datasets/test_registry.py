@@ -34,7 +34,10 @@ def test_unknown_names_and_roots_say_what_there_is(tmp_path):
         load_dataset("digits", fold_sizes={"train": 1})
     with pytest.raises(TypeError, match="random_state must be a whole number"):
         load_dataset("digits", random_state=0.5)
-    assert DATASETS == ("cifar10", "nus-wide", "coco", "imagenet-100", "digits")
+    with pytest.raises(TypeError, match="digits has no option overlap; it has none"):
+        load_dataset("digits", overlap="keep")
+    assert DATASETS[:4] == ("cifar10", "nus-wide", "coco", "imagenet-100")
+    assert DATASETS[-1] == "digits"
 
 
 def test_data_sets_refuse_labels_and_folds_that_do_not_fit():

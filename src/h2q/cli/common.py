@@ -30,6 +30,7 @@ __all__ = [
     "name_options",
     "naming",
     "parse_bits",
+    "parse_options",
     "print_fields",
     "print_json",
     "print_paragraph",
@@ -223,6 +224,32 @@ def parse_bits(text: str, option: str = "--bits") -> list[int]:
             )
         lengths.add(int(part))
     return sorted(lengths)
+
+
+def parse_options(assignments: Sequence[str], option: str) -> dict[str, Any]:
+    """Return options given as ``NAME=VALUE``; a value that reads as a JSON number, true, false or null becomes that.
+
+    Raises
+    ------
+    typer.BadParameter
+        If there is no ``=``, or a name comes twice; names the option.
+
+    Examples
+    --------
+    >>> parse_options(["gamma=10", "overlap=keep"], "--data-option")
+    {'gamma': 10, 'overlap': 'keep'}
+    """
+    options: dict[str, Any] = {}
+    for assignment in assignments:
+        name, sign, text = assignment.partition("=")
+        if not sign or not name.isidentifier() or name in options:
+            raise typer.BadParameter(f"expected NAME=VALUE, each name once; got {assignment!r}", param_hint=option)
+        try:
+            value = json.loads(text)
+        except ValueError:
+            value = text
+        options[name] = value if isinstance(value, int | float | None) else text
+    return options
 
 
 def check_output(output: Path, *suffixes: str) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from h2q.cli.common import JsonOption, SeedOption, check_output, format_seconds, print_fields, print_json
+from h2q.cli.common import JsonOption, SeedOption, check_output, format_seconds, parse_options, print_fields, print_json
 
 if TYPE_CHECKING:
     from h2q.datasets import ImageDataset
@@ -24,8 +24,7 @@ def embed(
     images: Annotated[
         str,
         typer.Argument(
-            help="A folder of images, at any depth; an image; a list file; or a data set's name (cifar10, nus-wide, "
-            "coco, imagenet-100, digits)."
+            help="A folder of images, at any depth; an image; a list file; or a data set's name, such as cifar10."
         ),
     ],
     output: Annotated[
@@ -44,6 +43,10 @@ def embed(
     root: Annotated[Path | None, typer.Option(help="Folder of a data set that is given by its name.")] = None,
     download: Annotated[bool, typer.Option("--download", help="Fetch the data set if it is missing.")] = False,
     skip_broken: Annotated[bool, typer.Option("--skip-broken", help="Leave out images that do not decode.")] = False,
+    data_option: Annotated[
+        list[str] | None,
+        typer.Option("--data-option", metavar="NAME=VALUE", help="An option of the data set, such as overlap=remove."),
+    ] = None,
     seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> None:
@@ -54,7 +57,8 @@ def embed(
 
     check_output(output, ".npy", ".npz")
     began = time.perf_counter()
-    inputs = _load(images, root, seed, skip_broken, download)
+    options = parse_options(data_option or (), "--data-option")
+    inputs = _load(images, root, download, {"random_state": seed, "skip_broken": skip_broken, **options})
     if hasher is None:
         from h2q.similarity.features import extract_features
 
@@ -114,7 +118,7 @@ class _Inputs:
     cache_key: str | None = None
 
 
-def _load(images: str, root: Path | None, seed: int, skip_broken: bool, download: bool) -> _Inputs:
+def _load(images: str, root: Path | None, download: bool, settings: dict[str, Any]) -> _Inputs:
     """Find out what kind of input `images` is, and load it."""
     import numpy as np
 
@@ -125,17 +129,17 @@ def _load(images: str, root: Path | None, seed: int, skip_broken: bool, download
     path = Path(images) if root is None else root / images
     if images not in DATASETS:
         if path.is_dir() and not find_lists(path):
-            return _load_folder(path, seed, skip_broken)
+            return _load_folder(path, **settings)
         if path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES:
             return _Inputs(FileImages(path.parent, [path.name]), {"paths": np.array([path.name])}, ())
-    dataset = load_dataset(images, root, random_state=seed, skip_broken=skip_broken, download=download)
+    dataset = load_dataset(images, root, download=download, **settings)
     arrays: dict[str, Any] = {"labels": dataset.labels, **dataset.folds}
     if isinstance(dataset.images, FileImages):
         arrays["paths"] = np.array(dataset.images.paths)
     return _Inputs(dataset, arrays, dataset.skipped)
 
 
-def _load_folder(folder: Path, seed: int, skip_broken: bool) -> _Inputs:
+def _load_folder(folder: Path, *, random_state: int, skip_broken: bool, **options: Any) -> _Inputs:
     """Load all images below a folder; with class ids and folds where each image is in a sub-folder and they are enough.
 
     Embedding needs neither, so a class that is too small to be split is no error.
@@ -147,6 +151,8 @@ def _load_folder(folder: Path, seed: int, skip_broken: bool) -> _Inputs:
     from h2q.datasets.screening import screen_files
     from h2q.datasets.splits import split_per_class
 
+    if options:
+        raise TypeError(f"a folder of images has no option {', '.join(options)}")
     listing = find_images(folder)
     if not listing.paths:
         raise ValueError(f"{folder} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
@@ -158,6 +164,6 @@ def _load_folder(folder: Path, seed: int, skip_broken: bool) -> _Inputs:
         labels, names = classes
         arrays |= {"labels": labels, "class_names": np.array(names)}
         with suppress(ValueError):  # a class of a few images cannot be split
-            arrays |= split_per_class(labels, paths, SHARES, random_state=seed, class_names=names)
+            arrays |= split_per_class(labels, paths, SHARES, random_state=random_state, class_names=names)
     others = tuple(str(folder / path) for path in listing.other_files)
     return _Inputs(screened.images, arrays, screened.skipped, others, screened.images.fingerprint())

@@ -1,4 +1,4 @@
-"""What a data set is to the rest of h2q: lazy images, labels, and disjoint folds."""
+"""The interface of a data set: lazy images, labels, and folds."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -30,7 +30,8 @@ class ImageDataset:
     class_names : tuple of str
         The name of each class.
     folds : mapping of str to ndarray of int64
-        Positions of "train", "query", "validation" and "database", sorted; no position is in two folds.
+        Positions of "train", "query", "validation" and "database", sorted. No image is in two folds, except where a
+        published protocol has the training images in the database, too.
     fingerprint : str
         Changes when the images change, but not with the seed of the folds: the key of caches.
     skipped : tuple of str

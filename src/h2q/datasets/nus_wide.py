@@ -1,4 +1,4 @@
-"""NUS-WIDE (Chua et al., CIVR 2009): 269,648 images from Flickr with 81 concepts, an image can have several."""
+"""NUS-WIDE (Chua et al., CIVR 2009): 269,648 images from Flickr; an image can have several of 81 concepts."""
 
 from pathlib import Path
 
@@ -6,11 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from h2q.datasets.dataset import ImageDataset
+from h2q.datasets.list_files import read_lines
 from h2q.datasets.screening import screen_files
+from h2q.datasets.sources import DatasetSource, register
 from h2q.datasets.splits import scale_sizes, split_at_random
 from h2q.errors import FileFormatError
 
-__all__ = ["NO_DOWNLOAD", "SIZES", "load"]
+__all__ = ["SIZES", "load"]
 
 NO_DOWNLOAD = (
     "NUS-WIDE cannot be downloaded by program: ask for it at lms.comp.nus.edu.sg (NUS-WIDE), and put ImageList/, "
@@ -32,18 +34,16 @@ def load(
     folder : path
         With ``ImageList/Imagelist.txt``, ``Groundtruth/AllLabels/Labels_<concept>.txt`` and the images in ``Flickr``.
     random_state : int
-        Of the folds.
+        Seed of the folds.
     skip_broken : bool
-        Whether images that are missing or do not decode are left out.
+        Whether to leave out images that are missing or do not decode.
     min_images : int
-        How many images a concept must have to be kept. Images with none of the kept concepts are left out.
+        The least number of images of a concept that is kept. Images without a kept concept are left out.
     """
     image_list = _first(folder, ("ImageList/Imagelist.txt", "Imagelist.txt"))
     label_folder = _first(folder, ("Groundtruth/AllLabels", "AllLabels"))
     image_folder = _first(folder, ("Flickr", "images", "."))
-    paths = [
-        line.strip().replace("\\", "/") for line in image_list.read_text(encoding="utf-8").splitlines() if line.strip()
-    ]
+    paths = [line.strip().replace("\\", "/") for line in read_lines(image_list) if line.strip()]
     concepts, columns = [], []
     for file in sorted(label_folder.glob("Labels_*.txt")):
         column = _read_labels(file, len(paths), image_list)
@@ -72,10 +72,13 @@ def _first(folder: Path, names: tuple[str, ...]) -> Path:
 
 def _read_labels(file: Path, n_images: int, image_list: Path) -> NDArray[np.bool_]:
     """Read one 0 or 1 a line."""
-    words = file.read_text(encoding="utf-8").split()
+    words = [word for line in read_lines(file) for word in line.split()]
     if len(words) != n_images:
         raise FileFormatError(f"{file} has {len(words)} labels, but {image_list} lists {n_images} images")
     foreign = set(words) - {"0", "1"}
     if foreign:
         raise FileFormatError(f"{file} must hold 0 or 1 on each line; got {min(foreign)!r}")
     return np.array([word == "1" for word in words], dtype=np.bool_)
+
+
+register(DatasetSource("nus-wide", load, no_download=NO_DOWNLOAD, position=1))

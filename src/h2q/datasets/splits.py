@@ -1,6 +1,7 @@
-"""Folds by seed: disjoint, and the same whatever order the images were read in."""
+"""Folds by seed: the same whatever the order in which the images were read."""
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,9 +9,18 @@ from numpy.typing import NDArray
 from h2q.checks import check_integer
 from h2q.datasets.dataset import FOLDS
 
-__all__ = ["alternate", "scale_sizes", "split_at_random", "split_per_class"]
+__all__ = [
+    "Protocol",
+    "alternate",
+    "fine_grained_folds",
+    "halve_per_class",
+    "scale_sizes",
+    "split_at_random",
+    "split_per_class",
+]
 
 Folds = dict[str, NDArray[np.int64]]
+Protocol = Literal["official", "zero-shot"]
 
 
 def _canonical_order(keys: Sequence[str] | Sequence[bytes]) -> NDArray[np.int64]:
@@ -102,6 +112,85 @@ def split_at_random(keys: Sequence[str] | Sequence[bytes], sizes: Mapping[str, f
     order = generator.permutation(_canonical_order(keys))
     folds = _cut(order, _fit_sizes(sizes, len(order)))
     return {fold: np.sort(positions) for fold, positions in folds.items()}
+
+
+def halve_per_class(
+    labels: NDArray[np.int64], keys: Sequence[str] | Sequence[bytes], positions: NDArray[np.int64], *, random_state: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Divide some images between query and database, half of each class each; the odd image goes to the database.
+
+    Parameters
+    ----------
+    labels : ndarray of int64, shape (n,)
+        Class ids.
+    keys : sequence of n str or bytes
+        What identifies each image.
+    positions : ndarray of int64
+        The images to divide.
+    random_state : int
+        The same seed gives the same division.
+
+    Examples
+    --------
+    >>> query, database = halve_per_class(np.array([0, 0, 0, 1, 1]), list("abcde"), np.arange(5), random_state=0)
+    >>> len(query), len(database)
+    (2, 3)
+    """
+    generator = np.random.default_rng(check_integer(random_state, "random_state", low=0))
+    ordered = positions[_canonical_order([keys[i] for i in positions.tolist()])]
+    query, database = [], []
+    for class_id in np.unique(labels[positions]):
+        members = generator.permutation(ordered[labels[ordered] == class_id])
+        query.append(members[: len(members) // 2])
+        database.append(members[len(members) // 2 :])
+    return np.sort(np.concatenate(query)), np.sort(np.concatenate(database))
+
+
+def fine_grained_folds(
+    labels: NDArray[np.int64],
+    keys: Sequence[str] | Sequence[bytes],
+    is_training: NDArray[np.bool_],
+    *,
+    protocol: Protocol,
+    random_state: int,
+) -> Folds:
+    """Return the folds of the two protocols on fine-grained classes; neither has a validation fold.
+
+    "official", that of fine-grained hashing (Cui et al., "ExchNet", ECCV 2020): the official training images are the
+    training set and the database, the official test images are the queries. "zero-shot", that of metric learning (Song
+    et al., CVPR 2016): the first half of the classes is the training set, and the images of the second half are
+    searched. Published results then search each image among all others; here half of each class are queries and half
+    are the database.
+
+    Parameters
+    ----------
+    labels : ndarray of int64, shape (n,)
+        Class ids.
+    keys : sequence of n str or bytes
+        What identifies each image.
+    is_training : ndarray of bool, shape (n,)
+        The official split.
+    protocol : {"official", "zero-shot"}
+        Which one.
+    random_state : int
+        Seed of the zero-shot protocol's queries.
+
+    Examples
+    --------
+    >>> labels, training = np.array([0, 0, 1, 1]), np.array([True, False, True, False])
+    >>> folds = fine_grained_folds(labels, list("abcd"), training, protocol="zero-shot", random_state=0)
+    >>> {fold: len(positions) for fold, positions in folds.items()}
+    {'train': 2, 'query': 1, 'validation': 0, 'database': 1}
+    """
+    none = np.empty(0, dtype=np.int64)
+    if protocol == "official":
+        training = np.flatnonzero(is_training)
+        return {"train": training, "query": np.flatnonzero(~is_training), "validation": none, "database": training}
+    if protocol != "zero-shot":
+        raise ValueError(f'protocol must be "official" or "zero-shot"; got {protocol!r}')
+    known = labels < (labels.max() + 1) // 2
+    query, database = halve_per_class(labels, keys, np.flatnonzero(~known), random_state=random_state)
+    return {"train": np.flatnonzero(known), "query": query, "validation": none, "database": database}
 
 
 def scale_sizes(sizes: Mapping[str, int], n: int, n_whole: int) -> dict[str, float]:
