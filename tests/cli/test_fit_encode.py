@@ -11,8 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import h2q
-from h2q.files import stored as stored_module
-from h2q.files import write_npy
+from h2q.files import StoredArray, write_npy
 
 METHODS = {
     "h2q": h2q.HouseholderQuantizer,
@@ -61,7 +60,7 @@ def test_parquet_in_chunks(document: Any, x_file: Path, monkeypatch: pytest.Monk
     X = np.load(x_file)
     parquet = x_file.with_suffix(".parquet")
     pq.write_table(pa.table({"text": ["a"] * len(X), "vector": list(X)}), parquet)
-    monkeypatch.setattr(stored_module, "_CHUNK_BYTES", 100 * 4 * X.shape[1])
+    monkeypatch.setattr(StoredArray, "chunk_bytes", 100 * 4 * X.shape[1])
     output, codes = x_file.with_name("q.safetensors"), x_file.with_name("codes.npy")
     document("fit", parquet, "-o", output, "--bits", 32)
     result = document("encode", f"{parquet}:vector", "-q", output, "-o", codes)
@@ -109,7 +108,7 @@ def test_a_row_of_zeros_without_a_mean(run: Any, fails: Any, x_file: Path) -> No
         (1, ["missing.npy", "-o", "q.safetensors"], "there is no file missing.npy"),
         (1, ["x.npy", "-o", "q.safetensors", "--bits", "100"], "x.npy: --bits must be at most the number of features"),
         (1, ["codes.npy", "-o", "q.safetensors"], "codes.npy: X must hold floating-point embeddings; got a uint8"),
-        (1, ["foreign.npy", "-o", "q.safetensors"], "foreign.npy holds Python objects or is no NumPy file"),
+        (1, ["foreign.npy", "-o", "q.safetensors"], "foreign.npy is truncated or no NumPy file"),
         (1, ["nan.npy", "-o", "q.safetensors"], "nan.npy: X contains NaN in 1 of 1797 rows (first: row 7)"),
         (2, ["x.npy"], "Missing option '--output' / '-o'"),
         (

@@ -14,8 +14,7 @@ from safetensors.numpy import save_file
 from sklearn.datasets import load_digits
 
 from h2q.errors import FileFormatError
-from h2q.files import list_arrays, open_array, write_npy, write_npz
-from h2q.files import stored as stored_module
+from h2q.files import StoredArray, list_arrays, open_array, write_npy, write_npz
 
 X = load_digits().data.astype(np.float32)
 LABELS = load_digits().target.astype(np.int64)
@@ -81,7 +80,7 @@ def source(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 def test_every_format_gives_the_same(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stored_module, "_CHUNK_BYTES", 300 * 4 * D)
+    monkeypatch.setattr(StoredArray, "chunk_bytes", 300 * 4 * D)
     stored = open_array(source)
     assert stored.shape == (N, D)
     assert stored.dtype == np.float32
@@ -110,16 +109,16 @@ def test_ids_and_labels_stand_beside_the_embeddings(writer: Callable[[Path], str
 def test_a_name_picks_one_of_several(tmp_path: Path) -> None:
     path = tmp_path / "x.npz"
     np.savez(path, image=X, text=X[:, :10])
-    with pytest.raises(ValueError, match=r"holds several: image, text; say which one, such as .*x\.npz:image"):
+    with pytest.raises(ValueError, match=r"holds several arrays: image, text; name one, such as .*x\.npz:image"):
         open_array(path)
     assert open_array(f"{path}:text").shape == (N, 10)
-    with pytest.raises(ValueError, match="holds no audio; it holds image, text"):
+    with pytest.raises(ValueError, match="holds no array audio; it holds image, text"):
         open_array(f"{path}:audio")
 
 
 def test_a_name_of_the_wrong_kind_is_refused(tmp_path: Path) -> None:
     source = npz(tmp_path / "x")
-    with pytest.raises(ValueError, match=r"labels in .* is no 2-D array; those are: vectors"):
+    with pytest.raises(ValueError, match=r"labels in .* is not a 2-D array; those are: vectors"):
         open_array(f"{source}:labels")
     with pytest.raises(ValueError, match=r"a \.npy file holds one array without a name"):
         open_array(f"{npy(tmp_path / 'x')}:vectors")
@@ -132,7 +131,7 @@ def test_a_path_with_a_colon_is_a_path(tmp_path: Path) -> None:
 
 
 def test_faults_name_the_row_in_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stored_module, "_CHUNK_BYTES", 100 * 4 * D)
+    monkeypatch.setattr(StoredArray, "chunk_bytes", 100 * 4 * D)
     broken = X.copy()
     broken[1234, 5] = np.nan
     for stored in (tmp_path / "x.npy", tmp_path / "x.parquet"):

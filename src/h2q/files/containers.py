@@ -1,100 +1,139 @@
-"""Files that hold several arrays: .npz and .safetensors; what is stored uncompressed is memory-mapped."""
+"""Files that hold several arrays, .npz and .safetensors; arrays that are stored uncompressed are memory-mapped."""
 
 import zipfile
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from h2q.errors import FileFormatError
-from h2q.files.safetensors_layout import DTYPES, TensorPlace, read_layout
+from h2q.files.limits import check_expansion
+from h2q.files.npy_format import NpyHeader, read_npy_header
+from h2q.files.safetensors_layout import DTYPES, read_layout
+from h2q.files.stored import MappedArray, PlainArray, StoredArray
+from h2q.files.tensors import is_ours, verify_tensors
 
-__all__ = ["Entry", "entries_of", "what_is_wrong"]
+__all__ = ["Entry", "entries_of"]
 
+_CHUNK_BYTES = 256 << 10
+_ENCRYPTED = 1  # the bit of a zip entry's flags
 _LOCAL_HEADER_BYTES = 30  # of a zip entry, before its name
+# What `zipfile` raises on damaged archives; RuntimeError and NotImplementedError: encryption, unknown compression.
+_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, ValueError, EOFError, RuntimeError, NotImplementedError, OSError)
 
 
 @dataclass(frozen=True)
 class Entry:
-    """An array in a file of several: what it is, and how to get it."""
+    """An array in a file of several.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Its shape.
+    dtype : str
+        Its type, as the format spells it.
+    open : callable
+        Takes what errors call the array, verifies it, and returns it.
+    """
 
     shape: tuple[int, ...]
     dtype: str
-    read: Callable[[], NDArray[Any]]
+    open: Callable[[str], StoredArray]
 
 
 def entries_of(path: Path) -> dict[str, Entry]:
-    """Find the arrays of a .npz or .safetensors file by their names."""
+    """Return the arrays of a .npz or .safetensors file by name.
+
+    Raises
+    ------
+    FileFormatError
+        If the file is truncated, damaged or of another format.
+    """
     return _npz_entries(path) if path.suffix.lower() == ".npz" else _safetensors_entries(path)
 
 
 def _npz_entries(path: Path) -> dict[str, Entry]:
-    """Find the arrays of a .npz file; those that are stored uncompressed are mapped."""
     entries: dict[str, Entry] = {}
     try:
         with zipfile.ZipFile(path) as archive:
-            for entry in archive.infolist():
-                if entry.filename.endswith(".npy"):
-                    with archive.open(entry) as file:
-                        shape, fortran, dtype = _read_npy_header(file)
-                        header_bytes = file.tell()
-                    opener = _npz_opener(path, entry, header_bytes, shape, fortran, dtype)
-                    entries[entry.filename.removesuffix(".npy")] = Entry(shape, str(dtype), opener)
-    except (zipfile.BadZipFile, ValueError, EOFError) as error:
+            for member in archive.infolist():
+                if not member.filename.endswith(".npy"):
+                    continue
+                if member.flag_bits & _ENCRYPTED:
+                    raise FileFormatError(f"{path} is encrypted; write it again without a password")
+                name = member.filename.removesuffix(".npy")
+                with archive.open(member) as file:
+                    header = read_npy_header(file, f"{path}:{name}")
+                _check_size(path, name, member, header)
+                entries[name] = Entry(header.shape, str(header.dtype), _npz_opener(path, member, header))
+    except FileFormatError:
+        raise
+    except _ZIP_ERRORS as error:
         raise FileFormatError(f"{path} is truncated or no .npz file: {error}") from error
     return entries
 
 
-def _read_npy_header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    version = np.lib.format.read_magic(file)
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    return read(file)
+def _check_size(path: Path, name: str, member: zipfile.ZipInfo, header: NpyHeader) -> None:
+    """Compare the array that a header declares with the bytes that there are."""
+    n_bytes = member.file_size - len(header.content)
+    if header.n_bytes != n_bytes:
+        raise FileFormatError(
+            f"{path} is damaged: {name} of shape {header.shape} needs {header.n_bytes} bytes, and has {n_bytes}"
+        )
 
 
-def _npz_opener(
-    path: Path, entry: zipfile.ZipInfo, header_bytes: int, shape: tuple[int, ...], fortran: bool, dtype: np.dtype[Any]
-) -> Callable[[], NDArray[Any]]:
-    def read() -> NDArray[Any]:
-        if dtype.hasobject or entry.compress_type != zipfile.ZIP_STORED or 0 in shape:
-            try:
-                with np.load(path, allow_pickle=False) as arrays:
-                    return np.asarray(arrays[entry.filename.removesuffix(".npy")])
-            except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-                raise FileFormatError(what_is_wrong(path, error)) from error
-        with path.open("rb") as file:
-            file.seek(entry.header_offset)
-            local = file.read(_LOCAL_HEADER_BYTES)
-        name_bytes, extra_bytes = int.from_bytes(local[26:28], "little"), int.from_bytes(local[28:30], "little")
-        start = entry.header_offset + _LOCAL_HEADER_BYTES + name_bytes + extra_bytes + header_bytes
-        return np.memmap(path, dtype, "r", start, shape, "F" if fortran else "C")
+def _npz_opener(path: Path, member: zipfile.ZipInfo, header: NpyHeader) -> Callable[[str], StoredArray]:
+    def open_member(source: str) -> StoredArray:
+        stored = member.compress_type == zipfile.ZIP_STORED
+        if not stored:
+            check_expansion(path, source, header.n_bytes)
+        content = np.empty(0 if stored else header.n_bytes, np.uint8)
+        try:
+            with zipfile.ZipFile(path) as archive, archive.open(member) as file:
+                file.read(len(header.content))
+                begin = 0
+                while chunk := file.read(_CHUNK_BYTES):  # compares the checksum at the end
+                    if not stored:
+                        content[begin : begin + len(chunk)] = np.frombuffer(chunk, np.uint8)
+                    begin += len(chunk)
+        except _ZIP_ERRORS as error:
+            raise FileFormatError(f"{path} is truncated or damaged: {error}") from error
+        if begin != header.n_bytes:
+            raise FileFormatError(f"{path} is truncated: {source} has {begin} of {header.n_bytes} bytes")
+        if not stored:
+            values = content.view(header.dtype)
+            in_order = values.reshape(header.shape[::-1]).T if header.fortran_order else values.reshape(header.shape)
+            return PlainArray(source, in_order)
+        start = _data_start(path, member) + len(header.content)
+        return MappedArray(source, path, start, header.shape, header.dtype, fortran_order=header.fortran_order)
 
-    return read
+    return open_member
+
+
+def _data_start(path: Path, member: zipfile.ZipInfo) -> int:
+    """Return where the bytes of a stored member begin: after its local header, name and extra field."""
+    with path.open("rb") as file:
+        file.seek(member.header_offset)
+        local = file.read(_LOCAL_HEADER_BYTES)
+    name_bytes, extra_bytes = int.from_bytes(local[26:28], "little"), int.from_bytes(local[28:30], "little")
+    return member.header_offset + _LOCAL_HEADER_BYTES + name_bytes + extra_bytes
 
 
 def _safetensors_entries(path: Path) -> dict[str, Entry]:
-    """Return the arrays of any safetensors file, to be mapped."""
+    layout = read_layout(path)
+    ours = is_ours(layout)
 
-    def opener(name: str, place: TensorPlace) -> Callable[[], NDArray[Any]]:
-        def read() -> NDArray[Any]:
+    def opener(name: str) -> Callable[[str], StoredArray]:
+        def open_tensor(source: str) -> StoredArray:
+            place = layout.tensors[name]
             if place.dtype not in DTYPES:
                 raise ValueError(f"{path}:{name} is of type {place.dtype}; save it as F16, F32 or F64")
-            dtype = np.dtype(DTYPES[place.dtype])
-            if place.n_bytes == 0:
-                return np.zeros(place.shape, dtype)
-            return np.memmap(path, dtype, "r", place.start, place.shape)
+            if ours:
+                verify_tensors(path, names=[name])
+            return MappedArray(source, path, place.start, place.shape, np.dtype(DTYPES[place.dtype]))
 
-        return read
+        return open_tensor
 
-    places = read_layout(path).tensors
-    return {name: Entry(place.shape, place.dtype, opener(name, place)) for name, place in places.items()}
-
-
-def what_is_wrong(path: Path, error: Exception) -> str:
-    """Say why NumPy did not read a file."""
-    if "allow_pickle" in str(error) or "Python objects" in str(error):
-        return f"{path} holds Python objects or is no NumPy file; save numbers: np.save(path, array.astype('float32'))"
-    return f"{path} is truncated or no NumPy file: {error}"
+    return {name: Entry(place.shape, place.dtype, opener(name)) for name, place in layout.tensors.items()}

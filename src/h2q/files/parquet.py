@@ -1,5 +1,6 @@
 """Columns of numbers and of lists of numbers in Parquet files, a batch at a time."""
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,17 +9,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from h2q.errors import FileFormatError
+from h2q.files.limits import check_expansion
 from h2q.files.stored import StoredArray, choose
 
 __all__ = ["ParquetColumn", "open_parquet"]
 
+_BUFFER_BYTES = 1 << 20
 _COLUMNS = {1: "column of numbers", 2: "column of lists of numbers"}
 
 
 class ParquetColumn(StoredArray):
-    """A column of numbers, or of lists of numbers that are all of one length."""
+    """A column of numbers, or of lists of numbers that all have one length."""
 
     def __init__(self, source: str, path: Path, name: str | None, ndim: int) -> None:
+        self._path = path
         self._file = open_parquet(path)
         fields = {field.name: field for field in self._file.schema_arrow}
         fitting = [key for key, field in fields.items() if _column_ndim(field.type) == ndim]
@@ -28,9 +32,20 @@ class ParquetColumn(StoredArray):
             super().__init__(source, (self._file.metadata.num_rows,), np.dtype(kind.to_pandas_dtype()))
             return
         dtype = np.dtype(kind.value_type.to_pandas_dtype())
+        check_expansion(path, self._name, self._count_values() * dtype.itemsize)
         super().__init__(source, (self._file.metadata.num_rows, 0), dtype)
         width = next((self._as_rows(batch, 0, None).shape[1] for batch in self._batches(1)), 0)
         self.shape = (self.shape[0], width)
+
+    def _count_values(self) -> int:
+        """Return the number of values in the column that the file declares."""
+        metadata, count = self._file.metadata, 0
+        for group in range(metadata.num_row_groups):
+            for column in range(metadata.num_columns):
+                chunk = metadata.row_group(group).column(column)
+                if chunk.path_in_schema.split(".")[0] == self._name:
+                    count += chunk.num_values
+        return count
 
     def _batches(self, n: int) -> Iterator[Any]:
         import pyarrow as pa
@@ -38,8 +53,8 @@ class ParquetColumn(StoredArray):
         try:
             for batch in self._file.iter_batches(batch_size=n, columns=[self._name]):
                 yield batch.column(0)
-        except (pa.ArrowException, OSError) as error:
-            raise FileFormatError(f"{self.source} is damaged: {error}") from error
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise FileFormatError(f"{self.source} is damaged: {_first_line(error)}") from error
 
     def _as_rows(self, column: Any, first_row: int, width: int | None) -> NDArray[Any]:
         import pyarrow.compute as pc
@@ -66,6 +81,7 @@ class ParquetColumn(StoredArray):
 
     def read(self) -> NDArray[Any]:
         """Return the whole column."""
+        check_expansion(self._path, self._name, math.prod(self.shape) * self.dtype.itemsize)
         result = np.empty(self.shape, self.dtype)
         start = 0
         for part in self.chunks():
@@ -95,14 +111,25 @@ class ParquetColumn(StoredArray):
 
 
 def open_parquet(path: Path) -> Any:
-    """Open a Parquet file, or say that it is none."""
+    """Open a Parquet file, to be read in small parts.
+
+    Raises
+    ------
+    FileFormatError
+        If the file is truncated, or is not a Parquet file.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        return pq.ParquetFile(path, memory_map=True)
-    except (pa.ArrowException, OSError) as error:
-        raise FileFormatError(f"{path} is truncated or no Parquet file: {error}") from error
+        # Plain reads, no memory map: a file that shrinks meanwhile is then an error, not a signal.
+        return pq.ParquetFile(path, buffer_size=_BUFFER_BYTES)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise FileFormatError(f"{path} is truncated or no Parquet file: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).split("\n", maxsplit=1)[0]
 
 
 def _column_ndim(kind: Any) -> int:

@@ -1,5 +1,6 @@
 """An array in a file, whatever the format."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,10 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from h2q.checks import as_embeddings
+from h2q.errors import FileFormatError
 
-__all__ = ["PlainArray", "StoredArray", "choose"]
-
-_CHUNK_BYTES = 32 << 20
+__all__ = ["MappedArray", "PlainArray", "StoredArray", "choose"]
 
 
 class StoredArray(ABC):
@@ -21,12 +21,16 @@ class StoredArray(ABC):
     Attributes
     ----------
     source : str
-        What the user called it, for errors.
+        The name that the user gave; errors use it.
     shape : tuple of int
         Its shape.
     dtype : numpy.dtype
         The type of its entries.
+    chunk_bytes : int
+        The size of the parts that `chunks` and `embeddings` yield.
     """
+
+    chunk_bytes: int = 32 << 20
 
     def __init__(self, source: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
         self.source, self.shape, self.dtype = source, shape, dtype
@@ -46,23 +50,23 @@ class StoredArray(ABC):
 
     @abstractmethod
     def for_fit(self) -> Any:
-        """Return what a quantizer's `fit` takes: the array, of which it reads what it needs, or batches."""
+        """Return the input for a quantizer's `fit`: the array, or batches."""
 
     @abstractmethod
     def take(self, rows: NDArray[np.int64]) -> NDArray[Any]:
-        """Return some rows; `rows` must be rising."""
+        """Return some rows; `rows` must be ascending."""
 
     @abstractmethod
     def _slices(self, n: int) -> Iterator[NDArray[Any]]:
-        """Give all rows in order, about `n` at a time."""
+        """Yield all rows in order, about `n` at a time."""
 
     def chunks(self) -> Iterator[NDArray[Any]]:
-        """Give all rows in order, a few megabytes at a time."""
-        row_bytes = max(1, int(np.prod(self.shape[1:])) * max(self.dtype.itemsize, 4))
-        return self._slices(max(1, _CHUNK_BYTES // row_bytes))
+        """Yield all rows in order, a few megabytes at a time."""
+        row_bytes = max(1, math.prod(self.shape[1:]) * max(self.dtype.itemsize, 4))
+        return self._slices(max(1, self.chunk_bytes // row_bytes))
 
     def embeddings(self, *, n_features: int | None = None) -> Iterator[NDArray[np.float32]]:
-        """Give all rows as embeddings, chunk by chunk; zero rows pass, other faults raise with their row in the file.
+        """Yield all rows as embeddings, in parts; zero rows are allowed, other faults raise errors that name the row.
 
         Raises
         ------
@@ -78,7 +82,7 @@ class StoredArray(ABC):
 
 
 class PlainArray(StoredArray):
-    """An array, memory-mapped or not."""
+    """An array in memory."""
 
     def __init__(self, source: str, array: NDArray[Any]) -> None:
         super().__init__(source, array.shape, array.dtype)
@@ -93,7 +97,7 @@ class PlainArray(StoredArray):
         return self._array
 
     def take(self, rows: NDArray[np.int64]) -> NDArray[Any]:
-        """Return some rows; `rows` must be rising."""
+        """Return some rows; `rows` must be ascending."""
         return np.asarray(self._array[rows])
 
     def _slices(self, n: int) -> Iterator[NDArray[Any]]:
@@ -101,16 +105,79 @@ class PlainArray(StoredArray):
             yield self._array[start : start + n]
 
 
+class MappedArray(StoredArray):
+    """An array that lies in a file uncompressed.
+
+    Parameters
+    ----------
+    source : str
+        What errors call it.
+    path : Path
+        The file.
+    start : int
+        The first byte of the array in the file.
+    shape : tuple of int
+        Its shape; the file must be large enough.
+    dtype : numpy.dtype
+        Its type.
+    fortran_order : bool
+        Whether it is stored by columns.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        path: Path,
+        start: int,
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+        *,
+        fortran_order: bool = False,
+    ) -> None:
+        super().__init__(source, shape, dtype)
+        self._path, self._start, self._fortran_order = path, start, fortran_order
+
+    def read(self) -> NDArray[Any]:
+        """Return a read-only memory map."""
+        if 0 in self.shape or self.dtype.itemsize == 0:
+            return np.zeros(self.shape, self.dtype)
+        return np.memmap(self._path, self.dtype, "r", self._start, self.shape, "F" if self._fortran_order else "C")
+
+    def for_fit(self) -> Any:
+        """Return the memory map."""
+        return self.read()
+
+    def take(self, rows: NDArray[np.int64]) -> NDArray[Any]:
+        """Return some rows; `rows` must be ascending."""
+        return np.asarray(self.read()[rows])
+
+    def _slices(self, n: int) -> Iterator[NDArray[Any]]:
+        if self._fortran_order or 0 in self.shape:
+            array = self.read()
+            for begin in range(0, len(self), n):
+                yield array[begin : begin + n]
+            return
+        # Plain reads, no memory map: a file that shrinks meanwhile is then an error, not a signal.
+        with self._path.open("rb") as file:
+            file.seek(self._start)
+            for begin in range(0, len(self), n):
+                rows = np.empty((min(n, len(self) - begin), *self.shape[1:]), self.dtype)
+                content = rows.reshape(-1).view(np.uint8)
+                if file.readinto(content.data) != len(content):
+                    raise FileFormatError(f"{self.source} was truncated while it was read")
+                yield rows
+
+
 def choose(path: Path, name: str | None, fitting: list[str], present: list[str], what: str) -> str:
-    """Return the array or column that is meant."""
+    """Return the name of the array or column to open: the one given, or the only one that fits."""
     if name is not None:
         if name in fitting:
             return name
         if name in present:
-            raise ValueError(f"{name} in {path} is no {what}; those are: {', '.join(fitting) or 'none'}")
-        raise ValueError(f"{path} holds no {name}; it holds {', '.join(present) or 'nothing'}")
+            raise ValueError(f"{name} in {path} is not a {what}; those are: {', '.join(fitting) or 'none'}")
+        raise ValueError(f"{path} holds no array {name}; it holds {', '.join(present) or 'nothing'}")
     if not fitting:
         raise ValueError(f"{path} holds no {what}; it holds {', '.join(present) or 'nothing'}")
     if len(fitting) > 1:
-        raise ValueError(f"{path} holds several: {', '.join(fitting)}; say which one, such as {path}:{fitting[0]}")
+        raise ValueError(f"{path} holds several arrays: {', '.join(fitting)}; name one, such as {path}:{fitting[0]}")
     return fitting[0]

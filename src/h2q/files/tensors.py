@@ -19,9 +19,9 @@ from h2q.errors import FileFormatError, ForeignFileError, describe
 from h2q.files.atomic import atomic_path
 from h2q.files.checksums import CHECKSUM_KEY, PLACEHOLDER, fill_checksum, matches_checksum
 from h2q.files.json_files import encode_json
-from h2q.files.safetensors_layout import DTYPES, TensorPlace, read_layout
+from h2q.files.safetensors_layout import DTYPES, SafetensorsLayout, TensorPlace, read_layout
 
-__all__ = ["FORMAT_VERSION", "StoredTensors", "read_tensors", "verify_tensors", "write_tensors"]
+__all__ = ["FORMAT_VERSION", "StoredTensors", "is_ours", "read_tensors", "verify_tensors", "write_tensors"]
 
 FORMAT_VERSION = 1
 _HEADER_KEY, _TENSORS_KEY = "h2q", "h2q_tensors"
@@ -198,6 +198,12 @@ def verify_tensors(
             file.compare(name, digest.hexdigest())
 
 
+def is_ours(layout: SafetensorsLayout) -> bool:
+    """Return whether h2q wrote a safetensors file."""
+    # A damaged file may lack one of the three.
+    return not layout.metadata.keys().isdisjoint({_HEADER_KEY, _TENSORS_KEY, CHECKSUM_KEY})
+
+
 @dataclass(frozen=True)
 class _OpenFile:
     """A file whose header has been verified."""
@@ -221,7 +227,7 @@ def _open(path: Path, kind: str | None) -> _OpenFile:
     if path.is_dir():
         raise FileFormatError(f"{path} is a folder, not a file of h2q")
     layout = read_layout(path)
-    if _HEADER_KEY not in layout.metadata:
+    if not is_ours(layout):
         raise ForeignFileError(f"{path} is not a file that h2q wrote")
     if not matches_checksum(layout.header):
         raise FileFormatError(f"{path} is damaged: its header does not match its checksum; restore it from a copy")
