@@ -351,7 +351,7 @@ def test_a_truncated_foreign_or_newer_file_is_refused(digits, tmp_path):
     path.write_bytes(whole)
     stored = read_tensors(path)
     write_tensors(path, "quantizer", stored.tensors, stored.metadata | {"class": "EvilQuantizer"})
-    with pytest.raises(FileFormatError, match="no quantizer that this h2q can read"):
+    with pytest.raises(FileFormatError, match="no quantizer that this version of h2q"):
         load_quantizer(path)
     write_tensors(path, "index", {"x": np.ones(2)}, {})
     with pytest.raises(FileFormatError, match="of the kind 'index', not 'quantizer'"):

@@ -4,11 +4,15 @@ from .files import load_quantizer as load_quantizer
 from .householder_quantizer import HouseholderQuantizer as HouseholderQuantizer
 from .itq import ITQQuantizer as ITQQuantizer
 from .objectives import OBJECTIVES as OBJECTIVES
+from .objectives import row_errors as row_errors
+from .objectives import scale_rows as scale_rows
 from .random_rotation import RandomRotationQuantizer as RandomRotationQuantizer
 from .registry import QuantizerInfo as QuantizerInfo
 from .registry import make_quantizer as make_quantizer
 from .registry import quantizer_info as quantizer_info
 from .registry import quantizer_names as quantizer_names
 from .registry import register as register
+from .scoring import AsymmetricQueries as AsymmetricQueries
+from .scoring import EncodedItems as EncodedItems
 from .sgd import Schedule as Schedule
 from .sign import SignQuantizer as SignQuantizer

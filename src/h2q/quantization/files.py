@@ -1,4 +1,4 @@
-"""Quantizers to files and back: safetensors with parameters as JSON, never code."""
+"""Save and load quantizers: safetensors with parameters as JSON, never code."""
 
 import os
 from dataclasses import asdict
@@ -29,7 +29,7 @@ def save_quantizer(quantizer: BaseQuantizer, path: str | os.PathLike[str]) -> No
             "@h2q.quantization.register"
         )
     tensors = {key: getattr(quantizer, key) for key in quantizer.tensor_shapes(1, 1)}
-    if tensors["projection_"] is tensors["rotation_"]:
+    if tensors["projection_"] is tensors.get("rotation_"):
         del tensors["projection_"]
     if hasattr(quantizer, "loss_curve_"):
         tensors["loss_curve_"] = quantizer.loss_curve_
@@ -45,9 +45,9 @@ def save_quantizer(quantizer: BaseQuantizer, path: str | os.PathLike[str]) -> No
 
 
 def _to_json(key: str, value: Any) -> Any:
-    """Turn a parameter into what JSON holds."""
+    """Convert a parameter to JSON."""
     if key == "random_state" and isinstance(value, (np.random.Generator, np.random.RandomState)):
-        return None  # it has moved on since the fit: it would not draw the same again
+        return None  # its state has changed since the fit: it would not draw the same numbers again
     if isinstance(value, Schedule):
         return asdict(value)
     if callable(value):
@@ -55,14 +55,14 @@ def _to_json(key: str, value: Any) -> Any:
             if objective is value:
                 return name
         raise TypeError(
-            f"{key} is {describe(value)}, a function of your own, which a file cannot hold. What was learned does not "
-            f'need it any more: set_params({key}="l2"), then save'
+            f"{key} is {describe(value)}, a function of your own, which a file cannot hold. The fitted quantizer does "
+            f'not need it: call set_params({key}="l2"), then save'
         )
     return value.item() if isinstance(value, np.generic) else value
 
 
 def load_quantizer(path: str | os.PathLike[str]) -> BaseQuantizer:
-    """Read a quantizer that `save` wrote: parameters and what was learned; codes are the same bit for bit.
+    """Read a quantizer that `save` wrote: parameters and fitted attributes; codes are the same bit for bit.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ def load_quantizer(path: str | os.PathLike[str]) -> BaseQuantizer:
     """
     stored = read_tensors(path, KIND)
     metadata, tensors = stored.metadata, stored.tensors
-    foreign = f"{path} holds no quantizer that this h2q can read"
+    foreign = f"{path} holds no quantizer that this version of h2q can read"
     try:
         info = info_of_class(metadata["class"])
         if info is None:
@@ -109,8 +109,8 @@ def load_quantizer(path: str | os.PathLike[str]) -> BaseQuantizer:
     for name, shape in quantizer.tensor_shapes(k, d).items():
         tensor = tensors.get(name)
         if tensor is None or tensor.shape != shape or tensor.dtype != np.float32 or not np.isfinite(tensor).all():
-            found = "nothing" if tensor is None else describe(tensor)
-            raise FileFormatError(f"{foreign}: {name} should be finite float32 of shape {shape}, and is {found}")
+            stored_as = "missing" if tensor is None else describe(tensor)
+            raise FileFormatError(f"{foreign}: {name} should be finite float32 of shape {shape}, and is {stored_as}")
         setattr(quantizer, name, tensor)
     quantizer.n_bits_, quantizer.n_features_in_ = k, d
     if "loss_curve_" in tensors:

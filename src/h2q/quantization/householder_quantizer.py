@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from h2q.checks import check_integer
 from h2q.errors import describe
 from h2q.progress import progress_bar
-from h2q.quantization.base import BaseQuantizer
 from h2q.quantization.objectives import OBJECTIVES, Objective
 from h2q.quantization.registry import register
+from h2q.quantization.rotation import RotationQuantizer
 from h2q.quantization.sgd import SCHEDULES, Schedule, learn_rotation
 
 __all__ = ["HouseholderQuantizer"]
@@ -20,7 +20,7 @@ _HELD_OUT = 0.1
 
 
 @register("h2q", label="H²Q", position=30)
-class HouseholderQuantizer(BaseQuantizer):
+class HouseholderQuantizer(RotationQuantizer):
     """Learn a rotation with a low quantization error, as a product of Householder reflections (H²Q).
 
     Parameters
@@ -58,6 +58,8 @@ class HouseholderQuantizer(BaseQuantizer):
         Principal components, whitening and rotation as one matrix.
     reconstruction_ : ndarray of float32, shape (n_bits_, d)
         Decoder: maps signs to centered embeddings.
+    spread_ : ndarray of float32, shape (2,)
+        Mean squared distance of the rows to the mean; standard deviation of their norms over the mean norm.
     loss_curve_ : ndarray of float64
         Objective after each round of the descent, then L2 error before the first Procrustes iteration and after each.
     n_bits_ : int

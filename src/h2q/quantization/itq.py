@@ -8,15 +8,15 @@ from numpy.typing import NDArray
 from h2q.checks import check_integer
 from h2q.errors import describe
 from h2q.progress import progress_bar
-from h2q.quantization.base import BaseQuantizer
 from h2q.quantization.procrustes import alternate, random_rotation
 from h2q.quantization.registry import register
+from h2q.quantization.rotation import RotationQuantizer
 
 __all__ = ["ITQQuantizer"]
 
 
 @register("itq", label="ITQ", position=20)
-class ITQQuantizer(BaseQuantizer):
+class ITQQuantizer(RotationQuantizer):
     """Iterative quantization: alternate between codes and the rotation that fits them, until convergence.
 
     Parameters
@@ -42,7 +42,7 @@ class ITQQuantizer(BaseQuantizer):
 
     Attributes
     ----------
-    rotation_, mean_, projection_, reconstruction_, n_bits_, n_features_in_
+    rotation_, mean_, projection_, reconstruction_, spread_, n_bits_, n_features_in_
         As in `HouseholderQuantizer`.
     loss_curve_ : ndarray of float64
         L2 quantization error of the best start: before the first iteration and after each.

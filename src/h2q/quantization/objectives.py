@@ -1,8 +1,8 @@
-"""What a rotation is learned for: functions of the rotated embeddings Z = X U, whose rows have norm sqrt(k).
+"""Objectives of a rotation: functions of the rotated embeddings Z = X U, whose rows have norm sqrt(k).
 
-An objective takes Z, shape (n, k), and returns its value (to be made small) and the gradient dL/dZ, shape (n, k). All
-of these are even in every coordinate, so that the determinant of U does not matter. A new one is one function under
-``@objective("name")``: it is then a choice of `HouseholderQuantizer` and of the command line.
+An objective takes Z, shape (n, k), and returns the value to minimize and the gradient dL/dZ, shape (n, k). All
+objectives here are even in every coordinate, so that the determinant of U does not matter. A new one is one function
+under ``@objective("name")``: `HouseholderQuantizer` and the command line then accept its name.
 
 Source: Schwengber et al., "Deep Hashing via Householder Quantization" (arXiv 2311.04207), sections 3.3 and 4.
 """
@@ -13,10 +13,37 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-__all__ = ["OBJECTIVES", "Objective", "bit_variance", "l1", "l2", "min_entry"]
+__all__ = ["OBJECTIVES", "Objective", "bit_variance", "l1", "l2", "min_entry", "row_errors", "scale_rows"]
 
 Objective = Callable[[NDArray[np.floating]], tuple[float, NDArray[np.floating]]]
 OBJECTIVES: dict[str, Objective] = {}
+
+
+def scale_rows(Z: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Return rows scaled to norm sqrt(k), the norm of a row of signs; rows of zeros stay.
+
+    >>> scale_rows(np.array([[3.0, 4.0], [0.0, 0.0]])).round(3).tolist()
+    [[0.849, 1.131], [0.0, 0.0]]
+    """
+    norms = np.sqrt(np.einsum("ij,ij->i", Z, Z))
+    scales = np.divide(np.sqrt(Z.shape[1]), norms, out=np.zeros_like(norms), where=norms > 0)
+    scaled: NDArray[np.floating] = Z * scales[:, None].astype(Z.dtype)
+    return scaled
+
+
+def row_errors(Z: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return the L2 quantization error of each row: mean (z - sgn z)^2 once the row is scaled to norm sqrt(k).
+
+    A row of zeros has error 1.
+
+    >>> row_errors(np.array([[2.0, -2.0], [1.0, 0.0], [0.0, 0.0]])).round(4).tolist()
+    [0.0, 0.5858, 1.0]
+    """
+    norms = np.sqrt(np.einsum("ij,ij->i", Z, Z))
+    directed = norms > 0
+    cosines = np.divide(np.abs(Z).sum(axis=1), norms, out=np.zeros_like(norms), where=directed) / np.sqrt(Z.shape[1])
+    errors: NDArray[np.float64] = directed + 1.0 - 2.0 * cosines
+    return errors
 
 
 def objective(name: str) -> Callable[[Objective], Objective]:
@@ -31,7 +58,7 @@ def objective(name: str) -> Callable[[Objective], Objective]:
 
 @objective("l2")
 def l2(Z: NDArray[np.floating]) -> tuple[float, NDArray[np.floating]]:
-    """Mean (z - sgn z)^2, which is 2 - 2 mean abs(z) where rows have norm sqrt(k): the objective that ITQ descends.
+    """Mean (z - sgn z)^2, which is 2 - 2 mean abs(z) if rows have norm sqrt(k): the objective of ITQ.
 
     >>> value, gradient = l2(np.array([[0.5, -1.0]]))
     >>> value, gradient.tolist()
@@ -57,7 +84,7 @@ def l1(Z: NDArray[np.floating]) -> tuple[float, NDArray[np.floating]]:
 
 @objective("min_entry")
 def min_entry(Z: NDArray[np.floating]) -> tuple[float, NDArray[np.floating]]:
-    """Mean over rows of logsumexp_j(-z_j^2): a smooth form of making the smallest entry of a row large.
+    """Mean over rows of logsumexp_j(-z_j^2): a smooth form of maximizing the smallest entry of a row.
 
     >>> value, gradient = min_entry(np.array([[1.0, 1.0]]))
     >>> round(value, 4), gradient.tolist()

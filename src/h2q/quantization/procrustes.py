@@ -20,7 +20,7 @@ _CHUNK_BYTES = 8 << 20
 
 @dataclass(frozen=True)
 class ProcrustesResult:
-    """A rotation and how it was reached.
+    """A rotation and its course.
 
     Attributes
     ----------
@@ -29,7 +29,7 @@ class ProcrustesResult:
     error : float
         The L2 quantization error at `rotation`.
     loss_curve : tuple of float
-        The L2 quantization error before each iteration.
+        The L2 quantization error at the start and after each iteration that lowered it.
     """
 
     rotation: NDArray[np.float32]
@@ -38,7 +38,7 @@ class ProcrustesResult:
 
 
 def random_rotation(k: int, generator: np.random.Generator) -> NDArray[np.float32]:
-    """Draw an orthogonal k x k matrix from the uniform (Haar) distribution, either determinant.
+    """Draw an orthogonal k x k matrix from the uniform (Haar) distribution, of either determinant.
 
     >>> U = random_rotation(3, np.random.default_rng(0))
     >>> bool(np.abs(U.T @ U - np.eye(3)).max() < 1e-6)
@@ -49,7 +49,7 @@ def random_rotation(k: int, generator: np.random.Generator) -> NDArray[np.float3
 
 
 def polar_factor(M: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Return the orthogonal matrix U that is nearest to M: it maximizes trace(U^T M).
+    """Return the orthogonal matrix U nearest to M: it maximizes trace(U^T M).
 
     >>> polar_factor(np.diag([3.0, 0.1]))
     array([[1., 0.],
@@ -106,19 +106,19 @@ def alternate(
     U : ndarray of float32, shape (k, k)
         The orthogonal matrix to start from.
     max_iter : int
-        At most so many iterations.
+        Maximum number of iterations.
     tol : float
         Stop once an iteration lowers the error by less than this.
     advance : callable
-        Called with the iterations done since.
+        Called after each iteration, for a progress bar.
 
     Returns
     -------
     ProcrustesResult
-        The last rotation; the error never rises from one iteration to the next.
+        The best rotation; the error never rises from one iteration to the next.
     """
     with one_thread_if_small(X.shape[1]):
-        # ||z - sgn z||^2 = ||z||^2 + k - 2 |z|_1, and a rotation leaves the first term alone.
+        # ||z - sgn z||^2 = ||z||^2 + k - 2 |z|_1, and a rotation does not change the first term.
         constant = float(np.vdot(X, X)) / X.size + 1
         mean_absolute, product = cross_product(X, U)
         curve = [constant - 2 * mean_absolute]

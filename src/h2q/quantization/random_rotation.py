@@ -5,15 +5,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from h2q.quantization.base import BaseQuantizer
 from h2q.quantization.procrustes import random_rotation
 from h2q.quantization.registry import register
+from h2q.quantization.rotation import RotationQuantizer
 
 __all__ = ["RandomRotationQuantizer"]
 
 
 @register("random", label="random rotation", position=10)
-class RandomRotationQuantizer(BaseQuantizer):
+class RandomRotationQuantizer(RotationQuantizer):
     """A rotation drawn from the uniform (Haar) distribution: the baseline of every learned one.
 
     Parameters
@@ -23,7 +23,7 @@ class RandomRotationQuantizer(BaseQuantizer):
 
     Attributes
     ----------
-    rotation_, mean_, projection_, reconstruction_, n_bits_, n_features_in_
+    rotation_, mean_, projection_, reconstruction_, spread_, n_bits_, n_features_in_
         As in `HouseholderQuantizer`.
 
     Examples

@@ -1,4 +1,4 @@
-"""From whatever users pass to `fit` to a sample of rows in memory."""
+"""From the input of `fit` to a sample of rows in memory, and from `random_state` to a generator."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -6,9 +6,29 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from h2q.checks import AllowZeroRows, as_embeddings
+from h2q.checks import AllowZeroRows, as_embeddings, check_integer
 
-__all__ = ["is_batches", "iterate_batches", "reservoir_sample", "sample_rows"]
+__all__ = ["as_generator", "is_batches", "iterate_batches", "may_share_memory", "reservoir_sample", "sample_rows"]
+
+
+def as_generator(random_state: Any) -> np.random.Generator:
+    """Turn scikit-learn's `random_state` (None, int, RandomState) or a Generator into a Generator.
+
+    >>> int(as_generator(0).integers(100)), int(as_generator(0).integers(100))
+    (85, 85)
+    """
+    if isinstance(random_state, np.random.RandomState):
+        return np.random.default_rng(random_state.randint(0, 2**31 - 1))
+    if random_state is None or isinstance(random_state, np.random.Generator):
+        return np.random.default_rng(random_state)
+    return np.random.default_rng(check_integer(random_state, "random_state", low=0))
+
+
+def may_share_memory(rows: NDArray[np.float32], X: Any) -> bool:
+    """Tell whether writing to the rows could change the user's `X`."""
+    if not rows.flags.writeable or hasattr(X, "detach"):
+        return True
+    return bool(hasattr(X, "__array__") and np.may_share_memory(rows, np.asarray(X)))
 
 
 def is_batches(X: Any) -> bool:
@@ -27,14 +47,14 @@ def is_batches(X: Any) -> bool:
 def iterate_batches(
     batches: Iterable[Any], name: str, *, n_features: int | None = None, allow_zero_rows: AllowZeroRows = False
 ) -> Iterator[NDArray[np.float32]]:
-    """Check each batch and give it as float32; batches without rows are passed over.
+    """Check each batch and yield it as float32; skip batches without rows.
 
     Raises
     ------
     TypeError, ValueError
-        If a batch is not an array of embeddings as wide as the first, or if there is none.
+        If a batch is not an array of embeddings as wide as the first, or if there are no rows.
     """
-    found = False
+    any_rows = False
     for number, batch in enumerate(batches):
         if isinstance(batch, (list, tuple)) and batch and hasattr(batch[0], "shape") and len(batch[0].shape) == 2:
             raise TypeError(
@@ -46,9 +66,9 @@ def iterate_batches(
         embeddings = as_embeddings(
             batch, f"batch {number} of {name}", n_features=n_features, allow_zero_rows=allow_zero_rows
         )
-        n_features, found = embeddings.shape[1], True
+        n_features, any_rows = embeddings.shape[1], True
         yield embeddings
-    if not found:
+    if not any_rows:
         raise ValueError(
             f"{name} yielded no rows: an iterable of batches must give at least one; a generator that was read once "
             "before is empty: make a new one"
@@ -58,7 +78,7 @@ def iterate_batches(
 def reservoir_sample(
     batches: Iterable[NDArray[np.float32]], max_samples: int, generator: np.random.Generator
 ) -> NDArray[np.float32]:
-    """Return `max_samples` rows drawn uniformly from batches (all rows, where there are fewer), in one pass.
+    """Return `max_samples` rows drawn uniformly from batches (all rows if there are fewer), in one pass.
 
     Every row ends in the sample with the same probability (Vitter's algorithm R). Memory: the sample and one batch.
 
@@ -75,7 +95,7 @@ def reservoir_sample(
         rest = np.arange(seen + n_fill, seen + len(batch))
         slots = generator.integers(0, rest + 1)
         kept = slots < max_samples
-        # Where a slot is drawn twice, the later row must win, as it would one row after another.
+        # If a slot is drawn twice, the later row wins, as it would row by row.
         unique, last = np.unique(slots[kept][::-1], return_index=True)
         rows = (rest[kept] - seen)[::-1][last]
         sample[unique] = batch[rows]
@@ -88,7 +108,7 @@ def sample_rows(
 ) -> NDArray[np.float32]:
     """Return at most `max_samples` rows of an array, memory map, list, tensor or iterable of batches, as float32.
 
-    Of an array, only the rows that are drawn are read and checked. The result may be `X` itself: do not write to it.
+    Of an array, only the sampled rows are read and checked. The result may be `X` itself: do not write to it.
 
     Raises
     ------

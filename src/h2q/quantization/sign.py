@@ -5,14 +5,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from h2q.quantization.base import BaseQuantizer
 from h2q.quantization.registry import register
+from h2q.quantization.rotation import RotationQuantizer
 
 __all__ = ["SignQuantizer"]
 
 
 @register("sign", label="sign", position=0)
-class SignQuantizer(BaseQuantizer):
+class SignQuantizer(RotationQuantizer):
     """Signs of the embeddings without a rotation (of their principal components, if `n_bits` is less than d).
 
     Parameters
@@ -22,7 +22,7 @@ class SignQuantizer(BaseQuantizer):
 
     Attributes
     ----------
-    rotation_, mean_, projection_, reconstruction_, n_bits_, n_features_in_
+    rotation_, mean_, projection_, reconstruction_, spread_, n_bits_, n_features_in_
         As in `HouseholderQuantizer`; `rotation_` is the identity.
 
     Examples
