@@ -109,7 +109,9 @@ def linear_queries(
     if metric == "euclidean":
         centered = queries - mean
         squares: NDArray[np.float32] = np.einsum("ij,ij->i", centered, centered) + variance
-        return AsymmetricQueries(np.float32(2) * (centered @ decoder.T), squares)
+        weights = centered @ decoder.T
+        weights *= 2
+        return AsymmetricQueries(weights, squares)
     square = mean @ mean + variance  # of the items' root mean square norm
     if metric == "cosine":
         queries = queries * (np.sqrt(square) / np.linalg.norm(queries, axis=1, keepdims=True))
