@@ -109,16 +109,14 @@ def linear_queries(
     if metric == "euclidean":
         centered = queries - mean
         squares: NDArray[np.float32] = np.einsum("ij,ij->i", centered, centered) + variance
-        weights = centered @ decoder.T
-        weights *= 2
-        return AsymmetricQueries(weights, squares)
+        return AsymmetricQueries(np.matmul(np.float32(2) * centered, decoder.T), squares)
     square = mean @ mean + variance  # of the items' root mean square norm
     if metric == "cosine":
         queries = queries * (np.sqrt(square) / np.linalg.norm(queries, axis=1, keepdims=True))
-    constants = -(queries @ mean)
+    constants: NDArray[np.float32] = -np.matmul(queries, mean)
     if metric == "cosine" or norm_spread < _EQUAL_NORMS:
         queries = queries - mean
-    weights = queries @ decoder.T
+    weights: NDArray[np.float32] = np.matmul(queries, decoder.T)
     if metric == "cosine":
-        return AsymmetricQueries(weights / square, 1 + constants / square)
+        weights, constants = weights / square, 1 + constants / square
     return AsymmetricQueries(weights, constants)
