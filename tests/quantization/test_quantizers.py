@@ -360,7 +360,7 @@ def test_a_truncated_foreign_or_newer_file_is_refused(digits, tmp_path):
     write_tensors(
         path, "quantizer", tensors, {"class": "SignQuantizer", "parameters": {}, "n_bits": 2, "n_features": 2}
     )
-    with pytest.raises(FileFormatError, match=r"rotation_ should be finite float32 of shape \(2, 2\)"):
+    with pytest.raises(FileFormatError, match=r"projection_ should be finite float32 of shape \(2, 2\)"):
         load_quantizer(path)
     with pytest.raises(FileNotFoundError):
         load_quantizer(tmp_path / "none")
