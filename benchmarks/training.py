@@ -78,9 +78,10 @@ def main() -> None:
                 embeddings = {fold: trained.embed(part) for fold, part in parts.items()}
                 row = evaluate(embeddings, labels, arguments.fold, n_bits)
                 rows.append(row)
+                reached = 100 * trained.history.validation_map
                 numbers = " | ".join(f"{100 * row[column]:.2f}" for column in columns)
                 print(
-                    f"| {loss} | {n_bits} | {seed} | {seconds:.1f} | {100 * trained.validation_map:.2f} | {numbers} |",
+                    f"| {loss} | {n_bits} | {seed} | {seconds:.1f} | {reached:.2f} | {numbers} |",
                     flush=True,
                 )
     mean = {column: np.mean([row[column] for row in rows]) for column in columns}

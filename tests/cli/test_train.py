@@ -54,6 +54,61 @@ def test_mistakes_are_named(tmp_path: Path, change: list[str], message: str) -> 
 def test_what_cannot_be_saved_is_refused_before_training(tmp_path: Path) -> None:
     missing = CliRunner().invoke(app, [*QUICK, "-o", str(tmp_path / "no" / "h")])
     assert (missing.exit_code, "does not exist" in missing.output) == (2, True)
+    (tmp_path / "notes.txt").touch()
     taken = CliRunner().invoke(app, [*QUICK, "-o", str(tmp_path)])
     assert (taken.exit_code, "holds no hasher" in taken.output) == (2, True)
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_options_of_loss_penalty_and_settings_arrive(tmp_path: Path) -> None:
+    arguments = [
+        *QUICK, "-o", str(tmp_path / "h"), "--loss", "DCH", "--loss-option", "gamma=10", "--penalty", "own",
+        "--penalty-weight", "0.1", "--penalty-option", "gamma=10", "--penalty-tanh", "--setting", "optimizer=rmsprop",
+        "--setting", "schedule=step", "--setting", "step_epochs=1", "--setting", "hidden=[32]",
+    ]  # fmt: skip
+    done = CliRunner().invoke(app, [*arguments, "--json"])
+    assert done.exit_code == 0, done.output
+    run = json.loads((tmp_path / "h.run" / "head" / "training.json").read_text())
+    settings = run["settings"]
+    assert (settings["optimizer"], settings["schedule"], settings["hidden"]) == ("rmsprop", "step", [32])
+    assert settings["epochs"] == 3
+    assert ImageHasher.load(tmp_path / "h").head_.hidden_widths == (32,)
+    for option, changed in (("--loss-option", "gamma=20"), ("--penalty-option", "gamma=20")):
+        refused = CliRunner().invoke(app, [*arguments, "--resume", option, changed])
+        part = "loss" if option == "--loss-option" else "penalty"
+        assert f"another {part};" in " ".join(refused.output.split())
+    again = CliRunner().invoke(app, [*arguments, "--resume", "--json"])
+    assert json.loads(again.stdout)["validation_map"] == json.loads(done.stdout)["validation_map"]
+
+
+def test_the_preset_paper_trains_the_authors_network(tmp_path: Path) -> None:
+    arguments = [*QUICK[:-1], "1", "-o", str(tmp_path / "h"), "--preset", "paper", "--loss", "HyP2"]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    assert [path.name for path in (tmp_path / "h.run").iterdir()] == ["network"], "no head is trained first"
+    settings = json.loads((tmp_path / "h.run" / "network" / "training.json").read_text())["settings"]
+    assert (settings["hidden"], settings["dropout"], settings["augmentation"]) == ([], 0.0, "none")
+    assert (settings["epochs"], settings["batch_size"], settings["learning_rate"]) == (1, 100, 1e-5)
+    assert ImageHasher.load(tmp_path / "h").head_.hidden_widths == ()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["--loss-option", "gamma"], "expected NAME=VALUE; got 'gamma'"),
+        (["--setting", "speed=3"], "there is no speed; expected one of optimizer"),
+        (["--setting", "dropout=2"], "dropout must be at least 0 and below 1; got 2"),
+        (["--setting", "optimizer=lion"], "optimizer must be one of"),
+        (["--penalty-weight", "1"], "needs --penalty"),
+        (["--penalty", "l2"], "give the weight"),
+        (["--penalty", "l3", "--penalty-weight", "1"], "penalty must be one of l2, l1"),
+        (["--penalty", "l2", "--penalty-weight", "1", "--penalty-option", "gamma=1"], "has no option gamma"),
+        (["--loss", "HashNet", "--penalty", "own", "--penalty-weight", "1"], "no penalty of its own"),
+        (["--loss", "OrthoHash", "--preset", "paper"], "the paper trains no OrthoHash"),
+    ],
+)
+def test_wrong_options_are_named(tmp_path: Path, change: list[str], message: str) -> None:
+    done = CliRunner().invoke(app, [*QUICK, "-o", str(tmp_path / "h"), *change])
+    assert done.exit_code != 0
+    assert message in " ".join(f"{done.output} {done.exception}".replace("│", "").split())
+    assert not (tmp_path / "h").exists()

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 from torch import nn
 
 from h2q import ImageHasher, pack_bits, unpack_bits
@@ -15,7 +17,8 @@ from h2q.datasets import ImageDataset, load_dataset
 from h2q.errors import FileFormatError
 from h2q.quantization import HouseholderQuantizer, ITQQuantizer
 from h2q.similarity.images import as_images
-from h2q.similarity.presets import FINE_TUNE, HEAD
+from h2q.similarity.presets import FINE_TUNE, HEAD, settings_for
+from h2q.similarity.runs import RunOptions
 
 SIZE = 64
 QUICK = replace(HEAD, hidden=(64,), epochs=30, batch_size=100, min_steps=0)
@@ -75,7 +78,7 @@ def test_centering_pca_and_whitening_fold_as_well(hasher: ImageHasher, labeled, 
     other = ImageHasher.from_parts(hasher.backbone_, hasher.head_, quantizer)
     apart = other.quantizer_.transform(hasher.embed(queries))
     np.testing.assert_allclose(other.transform(queries), apart, atol=2e-4 * np.abs(apart).max())
-    assert other.n_bits == apart.shape[1]
+    assert other.n_bits_ == apart.shape[1]
     np.testing.assert_array_equal(other.encode(queries), pack_bits(apart))
 
 
@@ -84,11 +87,10 @@ def test_a_saved_hasher_gives_the_same_codes(hasher: ImageHasher, saved: Path, l
     np.testing.assert_array_equal(again.encode(labeled[2]), hasher.encode(labeled[2]))
     np.testing.assert_array_equal(again.embed(labeled[2]), hasher.embed(labeled[2]))
     assert again.n_bits == 24
-    assert sorted(path.name for path in saved.iterdir()) == [
-        "backbone.safetensors", "hasher.json", "head.safetensors", "quantizer.safetensors",
-    ]  # fmt: skip
     again.save(saved)
-    assert [path.name for path in saved.parent.iterdir()] == ["hasher"], "no temporary folder is left"
+    names = sorted(path.name.split("-")[0] for path in saved.iterdir())
+    assert names == [".lock", "backbone", "hasher.json", "head", "quantizer"], "files of the first save are deleted"
+    np.testing.assert_array_equal(ImageHasher.load(saved).encode(labeled[2]), hasher.encode(labeled[2]))
 
 
 def test_exported_networks_give_the_same_codes(hasher: ImageHasher, cifar: ImageDataset, tmp_path: Path) -> None:
@@ -111,19 +113,20 @@ def test_exported_networks_give_the_same_codes(hasher: ImageHasher, cifar: Image
 
 
 def test_fine_tuning_changes_the_last_blocks_only_and_is_saved(hasher: ImageHasher, labeled, tmp_path: Path) -> None:
-    images, labels, queries, query_labels = labeled
+    images, labels, queries, _ = labeled
     tuned = ImageHasher(
         24,
         image_size=SIZE,
         head_settings=QUICK,
         train_blocks=2,
         network_settings=replace(FINE_TUNE, epochs=1, batch_size=60),
-    ).fit(images, labels, validation=(queries, query_labels))
+    ).fit(images, labels)
     before, after = hasher.backbone_.module.state_dict(), tuned.backbone_.module.state_dict()
     changed = {key.split(".")[0] for key in before if not torch.equal(before[key], after[key])}
     last = sorted({int(key.split(".")[0]) for key in before})[-2:]
     assert changed == {str(block) for block in last}
-    assert tuned.validation_map_ is not None
+    assert tuned.validation_map_ is None
+    assert [len(history.epochs) for history in tuned.histories_] == [30, 1]
     tuned.save(tmp_path / "tuned")
     np.testing.assert_array_equal(ImageHasher.load(tmp_path / "tuned").encode(queries), tuned.encode(queries))
 
@@ -172,8 +175,11 @@ def test_what_is_no_image_is_refused(images, error: type[Exception], message: st
 
 def test_mistakes_are_named(hasher: ImageHasher, labeled, tmp_path: Path) -> None:
     images = labeled[0]
-    with pytest.raises(ValueError, match="not fitted; call fit"):
-        ImageHasher(8).encode(images)
+    for method in ("encode", "embed", "transform", "build_index", "save"):
+        with pytest.raises(NotFittedError, match="not fitted; call fit"):
+            getattr(ImageHasher(8), method)(images)
+    with pytest.raises(ValueError, match="n_bits must be from 1"):
+        ImageHasher(0).fit(images, [0, 1] * (len(images) // 2))
     with pytest.raises(ValueError, match="labels are missing"):
         ImageHasher(8).fit(images)
     with pytest.raises(ValueError, match="one class only"):
@@ -185,6 +191,7 @@ def test_mistakes_are_named(hasher: ImageHasher, labeled, tmp_path: Path) -> Non
     with pytest.raises(ValueError, match=r"end in \.onnx or \.pt2"):
         hasher.export(tmp_path / "network.tflite")
     (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").touch()
     with pytest.raises(FileExistsError, match="holds no hasher"):
         hasher.save(tmp_path / "mine")
     with pytest.raises(ValueError, match="do not fit"):
@@ -193,10 +200,10 @@ def test_mistakes_are_named(hasher: ImageHasher, labeled, tmp_path: Path) -> Non
 
 def _damage(folder: Path, how: str) -> None:
     if how == "truncated head":
-        head = folder / "head.safetensors"
+        (head,) = folder.glob("head-*")
         head.write_bytes(head.read_bytes()[:-100])
     elif how == "no quantizer":
-        (folder / "quantizer.safetensors").unlink()
+        next(folder.glob("quantizer-*")).unlink()
     elif how == "not JSON":
         (folder / "hasher.json").write_text("{")
     elif how == "no description":
@@ -214,11 +221,11 @@ def _damage(folder: Path, how: str) -> None:
     ("how", "message"),
     [
         ("truncated head", "truncated"),
-        ("no quantizer", "quantizer.safetensors"),
+        ("no quantizer", r"quantizer-\w+\.safetensors is missing"),
         ("not JSON", "hasher.json is truncated or not JSON"),
         ("no description", "no hasher.json"),
         ("newer", "upgrade"),
-        ("incomplete", "'n_features' is missing"),
+        ("incomplete", "has no 'n_features'"),
     ],
 )
 def test_damaged_folders_are_named(saved: Path, tmp_path: Path, how: str, message: str) -> None:
@@ -227,6 +234,49 @@ def test_damaged_folders_are_named(saved: Path, tmp_path: Path, how: str, messag
     _damage(folder, how)
     with pytest.raises((FileFormatError, FileNotFoundError), match=message):
         ImageHasher.load(folder)
+
+
+def test_the_head_may_be_skipped(labeled, tmp_path: Path) -> None:
+    images, labels, queries, query_labels = labeled
+    settings = replace(settings_for("HyP2", "paper"), epochs=1, patience=None)
+    run = RunOptions(folder=tmp_path, progress=False)
+    whole = ImageHasher(
+        16, loss="HyP2", image_size=32, train_blocks=1, head_first=False, network_settings=settings
+    ).fit(images[::4], labels[::4], validation=(queries, query_labels), run=run)
+    assert whole.head_.hidden_widths == ()
+    assert not whole.head_.mean.any(), "the paper's head does not standardize"
+    assert [path.name for path in tmp_path.iterdir()] == ["network"]
+    assert len(whole.histories_) == 1
+    assert whole.validation_map_ is not None
+
+
+def test_a_quantizer_that_reduces_gives_shorter_codes(hasher: ImageHasher, labeled, tmp_path: Path) -> None:
+    images, labels, queries, _ = labeled
+    short = ImageHasher(24, image_size=SIZE, head_settings=QUICK, quantizer=HouseholderQuantizer(12))
+    short.fit(images, labels, run=RunOptions(progress=False))
+    assert (short.n_bits, short.n_bits_) == (24, 12)
+    index = short.build_index(images)
+    assert index.n_bits == 12
+    assert index.search(short.encode(queries), 3).ids.shape == (40, 3)
+    short.save(tmp_path / "short")
+    again = ImageHasher.load(tmp_path / "short")
+    assert (again.n_bits, again.n_bits_) == (24, 12)
+    np.testing.assert_array_equal(again.encode(queries), short.encode(queries))
+
+
+def test_parameters_are_those_of_an_estimator(hasher: ImageHasher) -> None:
+    made = ImageHasher(24, loss="DCH", loss_options={"gamma": 10.0}, quantizer=ITQQuantizer(n_bits=8))
+    assert made.get_params()["loss_options"] == {"gamma": 10.0}
+    assert made.get_params()["quantizer__n_bits"] == 8
+    made.set_params(n_bits=16, quantizer__n_bits=4)
+    assert (made.n_bits, made.quantizer.n_bits) == (16, 4)
+    copy = clone(made)
+    assert copy.get_params()["loss"] == "DCH"
+    assert copy.quantizer is not made.quantizer
+    assert repr(made).startswith("ImageHasher(loss='DCH'")
+    with pytest.raises(ValueError, match="Invalid parameter 'bits'"):
+        made.set_params(bits=3)
+    assert not hasattr(clone(hasher), "head_")
 
 
 def test_bits_survive_packing(hasher: ImageHasher, labeled) -> None:

@@ -10,8 +10,10 @@ from h2q.similarity.backbones import load_backbone
 from h2q.similarity.batches import BatchOrder, ImageTensors, TensorBatches, image_batches
 from h2q.similarity.export import fold_linear
 from h2q.similarity.fine_tuning import fine_tune, mirror_and_crop
+from h2q.similarity.frozen import TrainedHead
 from h2q.similarity.heads import HashHead, HashNetwork, freeze_all_but_last
 from h2q.similarity.presets import FINE_TUNE
+from h2q.similarity.runs import TrainingHistory
 from h2q.similarity.training import parameter_groups
 
 
@@ -92,5 +94,6 @@ def test_images_do_not_depend_on_the_workers() -> None:
 
 def test_a_head_of_another_width_is_refused() -> None:
     digits = load_dataset("digits")
+    start = TrainedHead(HashHead(1280, 8), nn.MSELoss(), TrainingHistory((), -1, None, 0.0))
     with pytest.raises(ValueError, match="n_bits is 16"):
-        fine_tune(digits.images[:20], digits.labels[:20], loss=nn.MSELoss(), n_bits=16, head=HashHead(1280, 8))
+        fine_tune(digits.images[:20], digits.labels[:20], loss=nn.MSELoss(), n_bits=16, start=start)

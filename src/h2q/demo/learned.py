@@ -43,24 +43,19 @@ def contenders() -> tuple[Contender, ...]:
 def learned_stage(data: DemoData, *, full: bool = False, random_state: int = 0) -> Stage:
     """Return the stage whose embeddings come from heads: trained on the training images, when they are asked for."""
     from h2q.similarity.frozen import train_head
+    from h2q.similarity.penalties import WeightedPenalty
 
     train = data.folds["train"]
 
     @cache
     def embed(n_bits: int, variant: str) -> Embedded:
-        penalty, weight = None, 0.0
-        if variant:
-            from h2q.similarity.penalties import PENALTIES
-
-            name, weight = PENALTY_WEIGHTS[variant]
-            penalty = PENALTIES[name]
+        penalty = WeightedPenalty(*PENALTY_WEIGHTS[variant]) if variant else None
         head = train_head(
             data.features[train],
             data.labels[train],
             loss=LOSS,
             n_bits=n_bits,
             penalty=penalty,
-            penalty_weight=weight,
             random_state=random_state,
         )
         return embed_folds(head.embed(data.features), data.labels, data.folds)

@@ -67,26 +67,26 @@ def describe_data(dataset: ImageDataset) -> dict[str, Any]:
 
 def sign_codes_score(
     query_embeddings: NDArray[np.float32],
-    database_embeddings: NDArray[np.float32],
+    database_embeddings: NDArray[np.float32] | None,
     query_labels: NDArray[Any],
-    database_labels: NDArray[Any],
+    database_labels: NDArray[Any] | None,
 ) -> float:
     """Return the mAP of sign codes with ties broken by the embeddings: what networks with a penalty are chosen by.
 
     The authors' key 10 Hamming(b, b') + |x - x'|^2 is a constant minus twice the inner product of the rows
-    (sqrt(5 / 2) b, x), b in {-1, 1}^k and x at unit norm, all of one length: so the score by cosine similarity does it,
-    and leaves each query out of its own ranking where queries and database are one array.
+    (sqrt(5 / 2) b, x), b in {-1, 1}^k and x at unit norm, all of one length: so the score by cosine similarity does it;
+    without a database each query is left out of its own ranking.
 
     Examples
     --------
     >>> x = np.array([[1, 1], [0.1, 1], [-1, 1]], dtype=np.float32)
-    >>> sign_codes_score(x, x, np.array([0, 0, 1]), np.array([0, 0, 1]))
+    >>> sign_codes_score(x, None, np.array([0, 0, 1]), None)
     0.6666666666666666
     """
     from h2q.similarity.validation import cosine_mean_average_precision
 
     queries = _ranked_by_codes(query_embeddings)
-    database = queries if database_embeddings is query_embeddings else _ranked_by_codes(database_embeddings)
+    database = None if database_embeddings is None else _ranked_by_codes(database_embeddings)
     return cosine_mean_average_precision(queries, database, query_labels, database_labels)
 
 
@@ -133,13 +133,13 @@ def _train(
     training: dict[str, Any] = {}
     if "penalty" in spec.options:
         tried = {weight: fit(spec, dataset, threads, weight) for weight in spec.options["weights"]}
-        weight = max(tried, key=lambda each: tried[each][0].validation_map)
+        weight = max(tried, key=lambda each: tried[each][0].history.validation_map)
         trained, embed = tried[weight]
         training["weight"] = weight
-        training["tried"] = [[each, found.validation_map] for each, (found, _) in tried.items()]
+        training["tried"] = [[each, found.history.validation_map] for each, (found, _) in tried.items()]
     else:
         trained, embed = fit(spec, dataset, threads, None)
-    training |= {"validation_map": trained.validation_map, "best_epoch": trained.best_epoch}
+    training |= {"validation_map": trained.history.validation_map, "best_epoch": trained.history.best_epoch}
     trained_at = time.perf_counter()
     parts = {fold: embed(dataset.folds[fold]) for fold in FOLDS}
     return parts, training, {"train": trained_at - began, "embed": time.perf_counter() - trained_at}
@@ -151,7 +151,6 @@ Embed = Callable[[NDArray[np.int64]], NDArray[np.float32]]
 def _fit_head(spec: NetworkSpec, dataset: ImageDataset, threads: int, weight: float | None) -> tuple[Any, Embed]:
     from h2q.similarity.asymmetric import train_asymmetric_head
     from h2q.similarity.frozen import train_head
-    from h2q.similarity.training import Hardware
 
     features = _features(spec.dataset, spec.backbone, spec.options.get("image_size"))
     train, held_out = (np.asarray(features[dataset.folds[fold]]) for fold in ("train", "validation"))
@@ -159,8 +158,8 @@ def _fit_head(spec: NetworkSpec, dataset: ImageDataset, threads: int, weight: fl
     if spec.loss == "ADSH":
         options.pop("loss")
     trained = (train_asymmetric_head if spec.loss == "ADSH" else train_head)(
-        train, dataset.labels[dataset.folds["train"]], hardware=Hardware(accelerator="cpu", threads=threads),
-        validation=_validation(held_out, dataset, weight), **options,
+        train, dataset.labels[dataset.folds["train"]], validation=_validation(held_out, dataset, weight),
+        run=_run_options("cpu", threads), **options,
     )  # fmt: skip
     return trained, lambda positions: trained.embed(np.asarray(features[positions]))
 
@@ -169,7 +168,6 @@ def _fit_whole(spec: NetworkSpec, dataset: ImageDataset, threads: int, weight: f
     from h2q.similarity.backbones import load_backbone
     from h2q.similarity.fine_tuning import fine_tune
     from h2q.similarity.images import SelectedImages
-    from h2q.similarity.training import Hardware
 
     def images(positions: NDArray[np.int64]) -> SelectedImages:
         return SelectedImages(dataset.images, positions)
@@ -177,7 +175,7 @@ def _fit_whole(spec: NetworkSpec, dataset: ImageDataset, threads: int, weight: f
     backbone = load_backbone(spec.backbone, image_size=spec.options.get("image_size"))
     trained = fine_tune(
         images(dataset.folds["train"]), dataset.labels[dataset.folds["train"]], backbone=backbone,
-        train_blocks=spec.options["train_blocks"], hardware=Hardware(threads=threads),
+        train_blocks=spec.options["train_blocks"], run=_run_options("auto", threads),
         validation=_validation(images(dataset.folds["validation"]), dataset, weight), **_training_options(spec, weight),
     )  # fmt: skip
     return trained, lambda positions: trained.embed(images(positions))
@@ -191,8 +189,14 @@ def _validation(held_out: Any, dataset: ImageDataset, weight: float | None) -> A
     return Validation(held_out, dataset.labels[dataset.folds["validation"]], score=score)
 
 
+def _run_options(accelerator: str, threads: int) -> Any:
+    from h2q.similarity.runs import Hardware, RunOptions
+
+    return RunOptions(hardware=Hardware(accelerator=accelerator, threads=threads), progress=False)
+
+
 def _training_options(spec: NetworkSpec, weight: float | None) -> dict[str, Any]:
-    from h2q.similarity.penalties import PENALTIES
+    from h2q.similarity.penalties import WeightedPenalty
     from h2q.similarity.presets import TrainingSettings
 
     options: dict[str, Any] = {
@@ -200,8 +204,12 @@ def _training_options(spec: NetworkSpec, weight: float | None) -> dict[str, Any]
         "n_bits": spec.n_bits,
         "random_state": spec.seed,
         "settings": TrainingSettings(**spec.options["settings"]),
-        "progress": False,
     }
+    if spec.options.get("loss_options"):
+        options["loss_options"] = spec.options["loss_options"]
     if weight is not None:
-        options |= {"penalty": PENALTIES[spec.options["penalty"]], "penalty_weight": weight}
+        options["penalty"] = WeightedPenalty(
+            spec.options["penalty"], weight, spec.options.get("penalty_options", {}),
+            spec.options.get("penalty_tanh", False),
+        )  # fmt: skip
     return options

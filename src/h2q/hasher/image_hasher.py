@@ -3,21 +3,23 @@
 import copy
 import dataclasses
 import os
-import tempfile
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
+from sklearn.exceptions import NotFittedError
 
 from h2q.checks import check_n_bits
 from h2q.errors import FileFormatError, require
-from h2q.files import FORMAT_VERSION, read_json, read_tensors, sync_folder, write_json, write_tensors
+from h2q.files import read_tensors, write_tensors
+from h2q.hasher.folder import HasherFolder
 from h2q.index import BinaryIndex
 from h2q.quantization import HouseholderQuantizer, load_quantizer, pack_bits
-from h2q.similarity.images import as_folds, as_images
+from h2q.similarity.images import Fold, as_folds, as_images
 
 if TYPE_CHECKING:
     from torch import nn
@@ -25,35 +27,41 @@ if TYPE_CHECKING:
     from h2q.quantization.base import BaseQuantizer
     from h2q.similarity.backbones import Backbone
     from h2q.similarity.heads import HashHead, HashNetwork
+    from h2q.similarity.labels import ClassLabels
+    from h2q.similarity.penalties import WeightedPenalty
     from h2q.similarity.presets import TrainingSettings
-    from h2q.similarity.training import Hardware
+    from h2q.similarity.runs import RunOptions, TrainingHistory
 
-__all__ = ["ImageHasher", "is_hasher"]
-
-_DESCRIPTION = "hasher.json"
-_BACKBONE, _HEAD, _QUANTIZER = "backbone.safetensors", "head.safetensors", "quantizer.safetensors"
+__all__ = ["ImageHasher"]
 
 
-class ImageHasher:
-    """Images to binary codes: a backbone, a head that was trained with a similarity loss, and a quantizer.
+class ImageHasher(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+    """Images to binary codes: a backbone, a head trained with a similarity loss, and a quantizer.
 
     Parameters
     ----------
     n_bits : int
-        Bits of a code.
+        Width of the embeddings, and number of bits of a code unless the quantizer reduces the dimensions.
     loss : str or Module
         A name in `h2q.similarity.losses.LOSSES`, or any module ``loss(embeddings, labels)``.
+    loss_options : mapping, optional
+        Options of a loss given by name, for instance ``{"gamma": 10.0}`` for "DCH".
     backbone : str, Module or Backbone
-        What `h2q.similarity.load_backbone` takes or gives.
+        What `h2q.similarity.load_backbone` takes or returns.
     image_size : int, optional
         Side in pixels that images are resized to; by default the backbone's own.
     train_blocks : int or None
-        How many of the backbone's last blocks are fine-tuned after the head was trained on frozen features; 0: none,
-        which takes seconds once features are there; None: all.
+        Number of the backbone's last blocks that are fine-tuned after the head was trained on frozen features; 0: none,
+        which takes seconds once features are computed; None: all.
+    head_first : bool
+        Whether a head is trained on frozen features before the backbone is fine-tuned, which usually ends best; False:
+        backbone and a new head are trained together from the start, as in the paper.
     head_settings : TrainingSettings, optional
-        Of the head's training; defaults to the preset "head".
+        Settings of the head's training; defaults to the preset "head".
     network_settings : TrainingSettings, optional
-        Of the fine-tuning, where there is any; defaults to the preset "fine-tune".
+        Settings of the fine-tuning; defaults to the preset "fine-tune".
+    penalty : WeightedPenalty, optional
+        A quantization penalty, for baselines: the method needs none.
     quantizer : estimator, optional
         Any quantizer of `h2q.quantization`, not fitted; defaults to `HouseholderQuantizer`.
     random_state : int
@@ -67,6 +75,10 @@ class ImageHasher:
         After `fit`: features to real-valued embeddings.
     quantizer_ : estimator
         After `fit`: embeddings to codes.
+    n_bits_ : int
+        After `fit`: number of bits of a code.
+    histories_ : tuple of TrainingHistory
+        After `fit`: the training of the head and, where there was one, the fine-tuning.
     validation_map_ : float or None
         After `fit`: mean average precision of the real-valued embeddings of the held-out images, from 0 to 1.
 
@@ -82,11 +94,15 @@ class ImageHasher:
     >>> index = hasher.build_index(images)
     >>> int(index.search(hasher.encode(images[:1]), 3).distances[0, 0])
     0
+    >>> hasher
+    ImageHasher(image_size=32, n_bits=16)
     """
 
     backbone_: "Backbone"
     head_: "HashHead"
     quantizer_: "BaseQuantizer"
+    n_bits_: int
+    histories_: "tuple[TrainingHistory, ...]"
     validation_map_: float | None
 
     def __init__(
@@ -94,22 +110,33 @@ class ImageHasher:
         n_bits: int = 64,
         *,
         loss: "str | nn.Module" = "CosineEmbedding",
+        loss_options: Mapping[str, Any] | None = None,
         backbone: "str | nn.Module | Backbone" = "efficientnet-lite0",
         image_size: int | None = None,
         train_blocks: int | None = 0,
+        head_first: bool = True,
         head_settings: "TrainingSettings | None" = None,
         network_settings: "TrainingSettings | None" = None,
+        penalty: "WeightedPenalty | None" = None,
         quantizer: "BaseQuantizer | None" = None,
         random_state: int = 0,
     ) -> None:
-        self.n_bits = check_n_bits(n_bits)
-        self.loss, self.backbone, self.image_size, self.train_blocks = loss, backbone, image_size, train_blocks
+        self.n_bits = n_bits
+        self.loss, self.loss_options, self.penalty = loss, loss_options, penalty
+        self.backbone, self.image_size, self.train_blocks = backbone, image_size, train_blocks
+        self.head_first = head_first
         self.head_settings, self.network_settings = head_settings, network_settings
         self.quantizer, self.random_state = quantizer, random_state
 
     @classmethod
     def from_parts(cls, backbone: "Backbone", head: "HashHead", quantizer: "BaseQuantizer") -> Self:
-        """Put together a hasher from parts that are trained and fitted already."""
+        """Build a hasher from a trained backbone, a trained head and a fitted quantizer.
+
+        Raises
+        ------
+        ValueError
+            If the quantizer is not fitted, or the widths do not fit.
+        """
         if not hasattr(quantizer, "projection_"):
             raise ValueError("quantizer is not fitted; fit it on the head's embeddings first")
         if quantizer.n_features_in_ != head.n_bits or head.n_features != backbone.n_features:
@@ -118,12 +145,20 @@ class ImageHasher:
                 f"{head.n_features}; the head gives {head.n_bits} dimensions and the quantizer takes "
                 f"{quantizer.n_features_in_}"
             )
-        hasher = cls(quantizer.n_bits_, backbone=backbone)
-        hasher._set_parts(backbone, head, quantizer)
+        hasher = cls(head.n_bits, backbone=backbone)
+        hasher._set_parts(backbone, head, quantizer, ())
         return hasher
 
-    def _set_parts(self, backbone: "Backbone", head: "HashHead", quantizer: "BaseQuantizer") -> None:
-        self.backbone_, self.head_, self.quantizer_, self.validation_map_ = backbone, head.eval(), quantizer, None
+    def _set_parts(
+        self,
+        backbone: "Backbone",
+        head: "HashHead",
+        quantizer: "BaseQuantizer",
+        histories: "tuple[TrainingHistory, ...]",
+    ) -> None:
+        self.backbone_, self.head_, self.quantizer_ = backbone, head.eval(), quantizer
+        self.n_bits_, self.histories_ = int(quantizer.n_bits_), histories
+        self.validation_map_ = histories[-1].validation_map if histories else None
         self.__dict__.pop("folded_head", None)
 
     def fit(
@@ -132,11 +167,7 @@ class ImageHasher:
         labels: ArrayLike | None = None,
         *,
         validation: tuple[Any, ArrayLike] | None = None,
-        folder: str | os.PathLike[str] | None = None,
-        resume: bool = False,
-        log: Literal["csv", "tensorboard"] | None = None,
-        hardware: "Hardware | None" = None,
-        progress: bool = True,
+        run: "RunOptions | None" = None,
     ) -> Self:
         """Train the head (and, if asked for, the backbone) on labeled images, then fit the quantizer.
 
@@ -149,16 +180,8 @@ class ImageHasher:
             Class ids or multi-hot rows; not for an `ImageDataset`, which has them.
         validation : (images, labels), optional
             Held-out images; the weights of the epoch that scores best on them are kept.
-        folder : path, optional
-            Where checkpoints and logs go.
-        resume : bool
-            Go on with the training in `folder`, if there is one.
-        log : {"csv", "tensorboard"}, optional
-            Logs in `folder`.
-        hardware : Hardware, optional
-            Accelerator, processes and precision of fine-tuning.
-        progress : bool
-            Whether to show bars on a terminal.
+        run : RunOptions, optional
+            Folder for checkpoints and logs, resume, hardware, progress. Hardware is that of the fine-tuning.
 
         Returns
         -------
@@ -173,42 +196,53 @@ class ImageHasher:
         """
         require("lightning", "learn")
         from h2q.similarity.backbones import Backbone, load_backbone
-        from h2q.similarity.fine_tuning import fine_tune
-        from h2q.similarity.frozen import check_classes, embed_features, train_head
-        from h2q.similarity.training import Hardware
+        from h2q.similarity.frozen import embed_features
+        from h2q.similarity.labels import as_class_labels
+        from h2q.similarity.runs import RunOptions
 
+        run = run or RunOptions()
         train, held_out = as_folds(images, labels, validation)
-        check_classes(train.labels)
+        classes = as_class_labels(train.labels)
         backbone = self.backbone
         if not isinstance(backbone, Backbone):
             backbone = load_backbone(backbone, image_size=self.image_size)
-        checkpoints = None if folder is None else Path(folder)
-        features = train.features(backbone, progress)
-        trained = train_head(
-            features, train.labels, loss=self.loss, n_bits=self.n_bits, settings=self.head_settings,
-            random_state=self.random_state,
-            validation=None if held_out is None else (held_out.features(backbone, progress), held_out.labels),
-            folder=None if checkpoints is None else checkpoints / "head", resume=resume, log=log, progress=progress,
-        )  # fmt: skip
-        head, score = trained.head, trained.validation_map
-        if self.train_blocks != 0:
-            tuned = fine_tune(
-                train.images, train.labels, loss=self.loss, n_bits=self.n_bits, backbone=backbone, head=head,
-                train_blocks=self.train_blocks, settings=self.network_settings,
-                random_state=self.random_state, resume=resume, log=log,
-                validation=None if held_out is None else (held_out.images, held_out.labels),
-                folder=None if checkpoints is None else checkpoints / "network",
-                hardware=hardware or Hardware(), progress=progress,
-            )  # fmt: skip
-            backbone, head, score = tuned.backbone, tuned.head, tuned.validation_map
-            features = train.features(backbone, progress)
+        backbone, head, histories = self._train(backbone, train, classes, held_out, run)
         quantizer = clone(self.quantizer or HouseholderQuantizer(center=False, random_state=self.random_state))
-        self._set_parts(backbone, head, quantizer.fit(embed_features(head, features)))
-        self.validation_map_ = score
+        quantizer.fit(embed_features(head, train.features(backbone, run.progress)))
+        self._set_parts(backbone, head, quantizer, histories)
         return self
 
+    def _train(
+        self, backbone: "Backbone", train: Fold, classes: "ClassLabels", held_out: Fold | None, run: "RunOptions"
+    ) -> "tuple[Backbone, HashHead, tuple[TrainingHistory, ...]]":
+        """Train the head on frozen features, then the backbone with it, as far as the parameters ask for either."""
+        from h2q.similarity.fine_tuning import fine_tune
+        from h2q.similarity.frozen import ONE_CORE, train_head
+
+        objective: dict[str, Any] = {
+            "loss": self.loss, "loss_options": self.loss_options, "n_bits": check_n_bits(self.n_bits),
+            "penalty": self.penalty, "random_state": self.random_state,
+        }  # fmt: skip
+        trained = None
+        if self.head_first or self.train_blocks == 0:
+            trained = train_head(
+                train.features(backbone, run.progress), classes, settings=self.head_settings, **objective,
+                validation=None if held_out is None else (held_out.features(backbone, run.progress), held_out.labels),
+                run=dataclasses.replace(run.within("head"), hardware=ONE_CORE),
+            )  # fmt: skip
+            if self.train_blocks == 0:
+                return backbone, trained.head, (trained.history,)
+        tuned = fine_tune(
+            train.images, classes, settings=self.network_settings, **objective,
+            backbone=backbone, train_blocks=self.train_blocks, start=trained,
+            validation=None if held_out is None else (held_out.images, held_out.labels),
+            run=run.within("network"),
+        )  # fmt: skip
+        before = () if trained is None else (trained.history,)
+        return tuned.backbone, tuned.head, (*before, tuned.history)
+
     def embed(self, images: Any, *, progress: bool = True) -> NDArray[np.float32]:
-        """Map images to real-valued embeddings, float32 (n, k), as they were before the rotation.
+        """Map images to real-valued embeddings, float32 (n, k), before the rotation.
 
         Parameters
         ----------
@@ -241,7 +275,7 @@ class ImageHasher:
         images : ImageDataset, paths, PIL images, or array (n, height, width, 3) of uint8
             The database.
         ids : array-like of shape (n,), optional
-            Their ids; by default 0, 1, 2 ...
+            Ids of the images; by default 0, 1, 2 ...
         progress : bool
             Whether to show a bar on a terminal.
 
@@ -250,7 +284,8 @@ class ImageHasher:
         BinaryIndex
             ``index.search(hasher.encode(queries), k)`` gives ids and Hamming distances.
         """
-        index = BinaryIndex(self.n_bits)
+        self._require_fitted()
+        index = BinaryIndex(self.n_bits_)
         index.add(self.encode(images, progress=progress), ids)
         return index
 
@@ -263,7 +298,7 @@ class ImageHasher:
 
     @cached_property
     def folded_head(self) -> "HashHead":
-        """The head with the quantizer folded into its last layer: the signs of what it gives are the bits."""
+        """The head with the quantizer folded into its last layer: the signs of its outputs are the bits."""
         from h2q.similarity.export import fold
 
         quantizer = self.quantizer_
@@ -295,52 +330,45 @@ class ImageHasher:
         writers[suffix](self.network(), path, image_size=self.backbone_.image_size)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
-        """Write the hasher to a folder: JSON and safetensors, all of it or nothing.
+        """Write the hasher to a folder: JSON and safetensors.
+
+        An interrupted save, also by a kill, leaves the hasher that was there before. See `h2q.hasher.folder`.
 
         Parameters
         ----------
         folder : path
-            Where to; a hasher that is there already is replaced, anything else is an error.
+            The folder; a hasher that it holds is replaced, anything else is an error.
 
         Raises
         ------
+        NotFittedError
+            If the hasher is not fitted.
         FileExistsError
-            If the folder is there and holds no hasher.
+            If the folder exists and holds no hasher.
+        BlockingIOError
+            If another process is saving to it.
         """
         self._require_fitted()
-        target = Path(folder)
-        if target.exists() and not is_hasher(target):
-            raise FileExistsError(f"{target} is there already and holds no hasher; pass another folder")
-        target.parent.mkdir(parents=True, exist_ok=True)
         backbone, head = self.backbone_, self.head_
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as temporary:
-            new = Path(temporary) / "new"
-            new.mkdir()
+        description = {
+            "n_bits": self.n_bits_, "n_features": head.n_features, "n_dimensions": head.n_bits,
+            "validation_map": self.validation_map_,
+            "loss": self.loss if isinstance(self.loss, str) else type(self.loss).__name__,
+            "backbone": {
+                "name": backbone.name, "version": backbone.version, "image_size": backbone.image_size,
+                "mean": list(backbone.mean), "std": list(backbone.std),
+            },
+        }  # fmt: skip
+        with HasherFolder(folder).write(description) as files:
             state = {key: value.cpu().numpy() for key, value in backbone.module.state_dict().items()}
-            write_tensors(new / _BACKBONE, "backbone", state, {"name": backbone.name})
+            write_tensors(files["backbone"], "backbone", state, {"name": backbone.name})
             weights = {key: value.cpu().numpy() for key, value in head.state_dict().items()}
-            write_tensors(new / _HEAD, "hash head", weights, {"hidden": list(head.hidden_widths)})
-            self.quantizer_.save(new / _QUANTIZER)
-            write_json(
-                new / _DESCRIPTION,
-                {
-                    "kind": "image hasher", "format_version": FORMAT_VERSION, "n_bits": self.n_bits,
-                    "n_features": head.n_features, "n_dimensions": head.n_bits, "validation_map": self.validation_map_,
-                    "loss": self.loss if isinstance(self.loss, str) else type(self.loss).__name__,
-                    "backbone": {
-                        "name": backbone.name, "version": backbone.version, "image_size": backbone.image_size,
-                        "mean": list(backbone.mean), "std": list(backbone.std),
-                    },
-                },
-            )  # fmt: skip
-            if target.exists():
-                target.rename(Path(temporary) / "old")
-            new.rename(target)
-        sync_folder(target.parent)
+            write_tensors(files["head"], "hash head", weights, {"hidden": list(head.hidden_widths)})
+            self.quantizer_.save(files["quantizer"])
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str], *, backbone: "nn.Module | None" = None) -> Self:
-        """Read a hasher that `save` wrote. No code of the folder is run.
+        """Read a hasher that `save` wrote. No code from the folder is run.
 
         Parameters
         ----------
@@ -352,68 +380,66 @@ class ImageHasher:
         Raises
         ------
         FileNotFoundError
-            If the folder, or a file in it, is not there.
+            If there is no such folder.
         FileFormatError
-            If it holds no hasher, or files that are truncated, foreign, of different hashers, or from a newer version.
+            If it holds no hasher, or files that are missing, truncated, foreign, of different hashers, or from a newer
+            version.
         """
-        source = Path(folder)
-        if not source.is_dir():
-            raise FileNotFoundError(f"there is no hasher at {source}: no such folder")
-        if not is_hasher(source):
-            raise FileFormatError(f"{source} holds no hasher: it has no {_DESCRIPTION}")
-        description = read_json(source / _DESCRIPTION)
-        if not isinstance(description, dict) or description.get("kind") != "image hasher":
-            raise FileFormatError(f"{source / _DESCRIPTION} does not describe a hasher")
-        if description.get("format_version", 0) > FORMAT_VERSION:
-            raise FileFormatError(f"{source} was written by a newer h2q; upgrade with: pip install -U h2q")
+        source = HasherFolder(folder)
+        description = source.read()
         try:
-            hasher = cls.from_parts(
-                _read_backbone(source, description["backbone"], backbone),
-                _read_head(source, description["n_features"], description["n_dimensions"]),
-                load_quantizer(source / _QUANTIZER),
-            )
-            hasher.loss, hasher.validation_map_ = description["loss"], description["validation_map"]
+            while True:
+                try:
+                    return cls._read(source, description, backbone)
+                except FileFormatError:
+                    # Another process may have saved in between, and deleted the files of this description.
+                    before, description = description, source.read()
+                    if description == before:
+                        raise
         except KeyError as error:
-            raise FileFormatError(f"{source / _DESCRIPTION} is incomplete: {error} is missing") from error
+            raise FileFormatError(f"{source.path} is incomplete: its description has no {error}") from error
+
+    @classmethod
+    def _read(cls, source: HasherFolder, description: dict[str, Any], backbone: "nn.Module | None") -> Self:
+        n_features, n_dimensions = description["n_features"], description["n_dimensions"]
+        hasher = cls.from_parts(
+            _read_backbone(source.part(description, "backbone"), description["backbone"], backbone),
+            _read_head(source.part(description, "head"), n_features, n_dimensions),
+            load_quantizer(source.part(description, "quantizer")),
+        )
+        hasher.loss, hasher.validation_map_ = description["loss"], description["validation_map"]
         return hasher
 
     def _require_fitted(self) -> None:
         if not hasattr(self, "head_"):
-            raise ValueError("this ImageHasher is not fitted; call fit(images, labels), or ImageHasher.load(folder)")
+            raise NotFittedError(
+                "this ImageHasher is not fitted; call fit(images, labels), or ImageHasher.load(folder)"
+            )
 
 
-def is_hasher(folder: str | os.PathLike[str]) -> bool:
-    """Return whether a folder looks like a hasher that `ImageHasher.save` wrote.
-
-    >>> is_hasher(tempfile.mkdtemp())
-    False
-    """
-    return (Path(folder) / _DESCRIPTION).is_file()
-
-
-def _read_backbone(folder: Path, description: dict[str, Any], module: "nn.Module | None") -> "Backbone":
+def _read_backbone(file: Path, description: dict[str, Any], module: "nn.Module | None") -> "Backbone":
     from h2q.similarity.backbones import BACKBONES, load_backbone
 
     name, size = description["name"], description["image_size"]
     if module is None and name not in BACKBONES:
         raise ValueError(
-            f"{folder} was built on {name}, a module of its author's own; pass load(folder, backbone=module) with a "
-            "module of that structure"
+            f"{file.parent} was built on {name}, a module of its author's own; pass load(folder, backbone=module) with "
+            "a module of that structure"
         )
     skeleton = (
         load_backbone(name, pretrained=False, image_size=size).module if module is None else copy.deepcopy(module)
     )
-    _load_weights(skeleton, folder / _BACKBONE, "backbone")
+    _load_weights(skeleton, file, "backbone")
     mean, std = tuple(description["mean"]), tuple(description["std"])
     return dataclasses.replace(load_backbone(skeleton, image_size=size, mean=mean, std=std), name=name)
 
 
-def _read_head(folder: Path, n_features: int, n_dimensions: int) -> "HashHead":
+def _read_head(file: Path, n_features: int, n_dimensions: int) -> "HashHead":
     from h2q.similarity.heads import HashHead
 
-    hidden = read_tensors(folder / _HEAD, "hash head").metadata["hidden"]
+    hidden = read_tensors(file, "hash head").metadata["hidden"]
     head = HashHead(n_features, n_dimensions, hidden=hidden)
-    _load_weights(head, folder / _HEAD, "hash head")
+    _load_weights(head, file, "hash head")
     return head
 
 

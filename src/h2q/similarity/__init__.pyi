@@ -13,8 +13,13 @@ from .losses import LOSSES as LOSSES
 from .losses import make_loss as make_loss
 from .penalties import OWN_PENALTY as OWN_PENALTY
 from .penalties import PENALTIES as PENALTIES
+from .penalties import WeightedPenalty as WeightedPenalty
+from .presets import Preset as Preset
 from .presets import TrainingSettings as TrainingSettings
+from .presets import preset_for as preset_for
 from .presets import settings_for as settings_for
-from .training import Hardware as Hardware
+from .runs import Hardware as Hardware
+from .runs import RunOptions as RunOptions
+from .runs import TrainingHistory as TrainingHistory
 from .training import LossDivergedError as LossDivergedError
 from .validation import Validation as Validation

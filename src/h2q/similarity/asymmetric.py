@@ -6,22 +6,20 @@ CIFAR-10 (5,000 of 5,000).
 """
 
 from dataclasses import replace
-from os import PathLike
-from pathlib import Path
-from typing import Any, Literal
-from zlib import crc32
 
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from h2q.checks import as_embeddings, as_labels, check_integer, check_n_bits
+from h2q.checks import as_embeddings, check_integer, check_n_bits
 from h2q.similarity.batches import BatchOrder, TensorBatches
-from h2q.similarity.frozen import ONE_CORE, HeadValidation, TrainedHead, as_validation, check_classes
+from h2q.similarity.frozen import HeadValidation, TrainedHead, as_validation, describe_run, on_one_core
 from h2q.similarity.heads import HashHead
+from h2q.similarity.labels import ClassLabels, as_class_labels
 from h2q.similarity.losses.adsh import ADSH
 from h2q.similarity.presets import HEAD, TrainingSettings
-from h2q.similarity.training import Hardware, fit_network
+from h2q.similarity.runs import RunOptions
+from h2q.similarity.training import Objective, fit_network
 from h2q.similarity.validation import Validation
 
 __all__ = ["AsymmetricTurns", "train_asymmetric_head"]
@@ -49,7 +47,7 @@ class AsymmetricTurns(ADSH):
     def __init__(self, labels: Tensor, n_bits: int, *, gamma: float = 200.0, epochs_per_turn: int = 3) -> None:
         super().__init__(labels=labels, n_bits=n_bits, gamma=gamma, squash=False)
         self.epochs_per_turn = epochs_per_turn
-        # A buffer, so that a checkpoint holds it and a resumed run goes on with the same codes.
+        # A buffer, so that a checkpoint holds it and a resumed run continues with the same codes.
         self.register_buffer("embeddings", torch.zeros(len(labels), n_bits))
 
     def step_epoch(self, epoch: int, n_epochs: int) -> None:
@@ -65,7 +63,7 @@ class AsymmetricTurns(ADSH):
 
 def train_asymmetric_head(
     features: ArrayLike,
-    labels: ArrayLike,
+    labels: ArrayLike | ClassLabels,
     *,
     n_bits: int,
     gamma: float = 200.0,
@@ -73,11 +71,7 @@ def train_asymmetric_head(
     validation: Validation | tuple[ArrayLike, ArrayLike] | None = None,
     settings: TrainingSettings | None = None,
     random_state: int = 0,
-    folder: str | PathLike[str] | None = None,
-    resume: bool = False,
-    log: Literal["csv", "tensorboard"] | None = None,
-    hardware: Hardware = ONE_CORE,
-    progress: bool = True,
+    run: RunOptions = RunOptions(),  # noqa: B008, frozen
 ) -> TrainedHead:
     """Train a head on frozen features with ADSH.
 
@@ -93,7 +87,7 @@ def train_asymmetric_head(
         Weight of the distance between codes and embeddings; 200 is the authors'.
     epochs_per_turn : int
         Epochs of the network between two updates of the codes; 3 is the authors'.
-    validation, settings, random_state, folder, resume, log, hardware, progress
+    validation, settings, random_state, run
         As in `train_head`; the default settings are those of heads with 60 epochs, 20 turns.
 
     Returns
@@ -107,37 +101,36 @@ def train_asymmetric_head(
     >>> labels = np.arange(60) % 3
     >>> features = np.eye(3)[labels].repeat(4, axis=1) + 0.1 * np.random.default_rng(0).normal(size=(60, 12))
     >>> trained = train_asymmetric_head(features, labels, n_bits=8, validation=(features[:30], labels[:30]))
-    >>> trained.validation_map > 0.9
+    >>> trained.history.validation_map > 0.9
     True
     """
     check_n_bits(n_bits)
     check_integer(epochs_per_turn, "epochs_per_turn", low=1)
     rows = as_embeddings(features, "features", allow_zero_rows=True)
-    class_labels = as_labels(labels, len(rows))
-    check_classes(class_labels)
+    classes = as_class_labels(labels, len(rows))
     settings = (settings or replace(HEAD, epochs=60)).for_items(len(rows))
-    judge = as_validation(validation, rows.shape[1], class_labels.ndim)
+    held_out = as_validation(validation, rows.shape[1], classes.values.ndim)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(random_state)
         head = HashHead(rows.shape[1], n_bits, **settings.head_options())
-    head.standardize_like(rows)
-    order = BatchOrder(len(rows), settings.batch_size, random_state)
-    identity: dict[str, Any] = {
-        "loss": "ADSH", "n_bits": n_bits, "gamma": gamma, "epochs_per_turn": epochs_per_turn,
-        "data": [list(rows.shape), crc32(rows.tobytes()), crc32(class_labels.tobytes())],
-    }  # fmt: skip
-    run = fit_network(
+    if settings.standardize:
+        head.standardize_like(rows)
+    turns = AsymmetricTurns(torch.from_numpy(classes.values), n_bits, gamma=gamma, epochs_per_turn=epochs_per_turn)
+    history = fit_network(
         head,
-        TensorBatches(torch.from_numpy(rows)[None], torch.arange(len(rows)), order),
-        AsymmetricTurns(torch.from_numpy(class_labels), n_bits, gamma=gamma, epochs_per_turn=epochs_per_turn),
+        TensorBatches(
+            torch.from_numpy(rows)[None],
+            torch.arange(len(rows)),
+            BatchOrder(len(rows), settings.batch_size, random_state),
+        ),
+        Objective(turns),
         settings,
-        validate=None if judge is None else HeadValidation(judge),
+        validate=None if held_out is None else HeadValidation(held_out),
         random_state=random_state,
-        folder=None if folder is None else Path(folder),
-        resume=resume,
-        identity=identity,
-        log=log,
-        hardware=hardware,
-        progress=progress,
-    )
-    return TrainedHead(head, run.history, run.best_epoch, run.validation_map, run.seconds)
+        identity=describe_run(
+            run, n_bits=n_bits, loss=turns, settings=settings, features=rows, labels=classes.values,
+            validation=held_out,
+        ),
+        run=on_one_core(run),
+    )  # fmt: skip
+    return TrainedHead(head, turns, history)

@@ -1,7 +1,7 @@
 """Batches: tensors in memory for heads, images from disk for backbones; the same order for the same seed and epoch.
 
-The order, and whatever else is random about an item, depends on the seed and the epoch only. So a run that was killed
-and resumed sees what an uninterrupted one sees; and the batches of many processes together are the batch of one.
+The order, and everything else that is random about an item, depends on the seed and the epoch only. So a resumed run
+sees the same batches as an uninterrupted one, and the batches of many processes together are the batch of one.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -21,23 +21,30 @@ __all__ = ["ImageTensors", "TensorBatches", "image_batches"]
 class BatchOrder:
     """The positions of each batch of an epoch: a seeded permutation in batches, of which each process takes its share.
 
-    A remainder smaller than a batch is left out (other items each epoch): a pairwise loss on a few rows is noise.
+    A remainder smaller than a batch is dropped (other items each epoch): a pairwise loss on a few rows is noise.
+
+    Parameters
+    ----------
+    n_items : int
+        Number of items.
+    batch_size : int
+        Number of items in a batch, at most all.
+    random_state : int
+        Seed of the permutations.
     """
 
-    def __init__(self, n_items: int, batch_size: int, random_state: int, *, shuffle: bool = True) -> None:
-        self.n_items, self.random_state, self.shuffle = n_items, random_state, shuffle
+    def __init__(self, n_items: int, batch_size: int, random_state: int) -> None:
+        self.n_items, self.random_state = n_items, random_state
         self.batch_size = min(batch_size, n_items)
         self.epoch = 0
-        self.sampler = self  # Lightning calls set_epoch on the sampler of what it iterates over.
+        self.sampler = self  # Lightning calls set_epoch on the sampler of the loader.
 
     def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose batches are yielded next."""
         self.epoch = epoch
 
     def batches(self) -> Iterator[NDArray[np.int64]]:
-        if not self.shuffle:
-            for start in range(0, self.n_items, self.batch_size):
-                yield np.arange(start, min(start + self.batch_size, self.n_items))
-            return
+        """Yield the positions of each batch of the epoch, as far as they are this process's."""
         order = np.random.default_rng((self.random_state, self.epoch)).permutation(self.n_items)
         share = self.batch_size // process_count()
         for start in range(0, self.n_items - self.batch_size + 1, self.batch_size):
@@ -45,16 +52,16 @@ class BatchOrder:
             yield order[first : first + share]
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        """Give (epoch, position) pairs: what an `ImageTensors` is asked for."""
+        """Yield batches of (epoch, position) pairs, the keys of an `ImageTensors`."""
         for batch in self.batches():
             yield [(self.epoch, int(position)) for position in batch]
 
     def __len__(self) -> int:
-        return self.n_items // self.batch_size if self.shuffle else -(-self.n_items // self.batch_size)
+        return self.n_items // self.batch_size
 
 
 class TensorBatches:
-    """Batches of features in memory; no workers, no copies but the batch itself.
+    """Batches of features in memory, without workers and without copies other than the batch.
 
     Parameters
     ----------
@@ -62,9 +69,9 @@ class TensorBatches:
         Features of v versions of the images (as they are, mirrored, cropped ...); each batch takes one at random for
         each item.
     labels : Tensor of shape (n,) or (n, c)
-        Their labels.
+        Labels of the images.
     order : BatchOrder
-        The order.
+        Order of the items.
     """
 
     def __init__(self, views: Tensor, labels: Tensor, order: BatchOrder) -> None:
@@ -84,8 +91,21 @@ class TensorBatches:
 class ImageTensors(Dataset[tuple[Tensor, Tensor]]):
     """Images as preprocessed tensors, with their labels; optionally mirrored and cropped at random.
 
-    Items are asked for by (epoch, position), so that what is random about an image does not depend on which worker
-    process reads it.
+    Items are keyed by (epoch, position), so that what is random about an image does not depend on which worker process
+    reads it.
+
+    Parameters
+    ----------
+    images : sequence of n PIL images
+        May be lazy.
+    labels : Tensor of shape (n,) or (n, c)
+        Labels of the images.
+    preprocess : callable
+        Maps a PIL image to a tensor.
+    augment : callable, optional
+        ``augment(image, generator)`` returns a random version of a PIL image.
+    random_state : int
+        Seed of the random versions.
     """
 
     def __init__(
@@ -112,5 +132,5 @@ class ImageTensors(Dataset[tuple[Tensor, Tensor]]):
 
 
 def image_batches(dataset: ImageTensors, order: BatchOrder, n_workers: int) -> DataLoader[tuple[Tensor, Tensor]]:
-    """Return a loader over `dataset` in `order`, read by `n_workers` processes (0: by this one)."""
+    """Return a loader of `dataset` in `order`, read by `n_workers` processes (0: by this one)."""
     return DataLoader(dataset, batch_sampler=order, num_workers=n_workers)

@@ -1,12 +1,10 @@
-"""Fine-tuning: the backbone, or its last blocks, trained together with the head."""
+"""Fine-tuning: a backbone, or its last blocks, trained together with the head."""
 
 import copy
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from os import PathLike
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,10 +16,13 @@ from h2q.checks import as_labels, check_n_bits
 from h2q.similarity.backbones import Backbone, load_backbone
 from h2q.similarity.batches import BatchOrder, ImageTensors, image_batches
 from h2q.similarity.features import extract_features
-from h2q.similarity.frozen import build_loss, check_classes, embed_features
+from h2q.similarity.frozen import TrainedHead, build_loss, describe_run, embed_features
 from h2q.similarity.heads import HashHead, HashNetwork, freeze_all_but_last
+from h2q.similarity.labels import ClassLabels, as_class_labels
+from h2q.similarity.penalties import WeightedPenalty
 from h2q.similarity.presets import TrainingSettings, settings_for
-from h2q.similarity.training import Hardware, Penalty, fit_network
+from h2q.similarity.runs import RunOptions, TrainingHistory
+from h2q.similarity.training import Objective, fit_network
 from h2q.similarity.validation import Validation
 
 __all__ = ["TrainedNetwork", "embed_images", "fine_tune", "mirror_and_crop"]
@@ -32,30 +33,24 @@ _STATISTICS_FROM = 1000
 
 @dataclass(frozen=True)
 class TrainedNetwork:
-    """A backbone and the head on it, and how they came about.
+    """A backbone and the head on it, with the loss that they were trained with.
 
     Attributes
     ----------
     backbone : Backbone
-        With the trained weights.
+        Images to features, with the trained weights.
     head : HashHead
         Features to embeddings.
-    history : tuple of dict
-        For each epoch: "epoch", "loss" and, with validation, "validation_map".
-    best_epoch : int
-        The epoch whose weights these are.
-    validation_map : float or None
-        Its validation score, from 0 to 1.
-    seconds : float
-        Wall-clock time of the training.
+    loss : Module
+        The loss, with the state of the epoch that was kept.
+    history : TrainingHistory
+        Epochs, validation score, time.
     """
 
     backbone: Backbone
     head: HashHead
-    history: tuple[Mapping[str, float], ...]
-    best_epoch: int
-    validation_map: float | None
-    seconds: float
+    loss: nn.Module
+    history: TrainingHistory
 
     def embed(self, images: Sequence[Any]) -> NDArray[np.float32]:
         """Map n PIL images to real-valued embeddings: float32 (n, k)."""
@@ -70,7 +65,7 @@ def embed_images(
 
 
 def mirror_and_crop(image: Image.Image, generator: np.random.Generator) -> Image.Image:
-    """Mirror half of the images, and cut a window of 75 to 100 % of the side out of each."""
+    """Mirror half of the images, and crop a window of 75 to 100 % of each side."""
     if generator.random() < 0.5:
         image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     share = generator.uniform(0.75, 1.0)
@@ -81,69 +76,52 @@ def mirror_and_crop(image: Image.Image, generator: np.random.Generator) -> Image
 
 def fine_tune(
     images: Sequence[Any],
-    labels: ArrayLike,
+    labels: ArrayLike | ClassLabels,
     *,
     loss: str | nn.Module,
     n_bits: int,
+    loss_options: Mapping[str, Any] | None = None,
     backbone: str | nn.Module | Backbone = "efficientnet-lite0",
     train_blocks: int | None = None,
-    head: HashHead | None = None,
+    start: TrainedHead | None = None,
     validation: Validation | tuple[Sequence[Any], ArrayLike] | None = None,
-    penalty: Penalty | None = None,
-    penalty_weight: float = 0.0,
-    augment: bool = True,
+    penalty: WeightedPenalty | None = None,
     settings: TrainingSettings | None = None,
     random_state: int = 0,
-    folder: str | PathLike[str] | None = None,
-    resume: bool = False,
-    log: Literal["csv", "tensorboard"] | None = None,
-    hardware: Hardware = Hardware(),  # noqa: B008, frozen
-    n_workers: int = 0,
-    progress: bool = True,
+    run: RunOptions = RunOptions(),  # noqa: B008, frozen
 ) -> TrainedNetwork:
     """Train a backbone (all of it or its last blocks) and a head on images.
 
     Parameters
     ----------
     images : sequence of n PIL images
-        Lazy is fine: each is read when its turn comes.
+        May be lazy: each is read when it is needed.
     labels : array-like of shape (n,) or (n, c)
         Class ids or multi-hot rows.
     loss : str or Module
-        A name in `h2q.similarity.losses.LOSSES`, or any module ``loss(embeddings, labels)``.
+        A name in `h2q.similarity.losses.LOSSES`, or any module ``loss(embeddings, labels)``, which is copied.
     n_bits : int
         Width k of the embeddings.
+    loss_options : mapping, optional
+        Options of a loss that is given by name.
     backbone : str, Module or Backbone
-        What `load_backbone` takes or gives; it is copied, not changed.
+        What `load_backbone` takes or returns; it is copied, not changed.
     train_blocks : int, optional
-        Train only so many of its last blocks; None: all.
-    head : HashHead, optional
-        A head to start from, for instance one that `train_head` trained on the frozen features, which is what usually
-        ends best; by default a new one.
+        Number of the backbone's last blocks to train; None: all.
+    start : TrainedHead, optional
+        A head that `train_head` trained with this loss on the frozen features, which usually ends best. Training goes
+        on from its weights and from the state of its loss (proxies, schedule); with validation, that head on the
+        untrained backbone is a candidate as well, so that the result never validates worse. Default: a new head.
     validation : Validation or (images, labels), optional
         Held-out images; the weights of the epoch that scores best are kept.
-    penalty : callable, optional
-        A quantization penalty ``penalty(embeddings)``, for baselines.
-    penalty_weight : float
-        Its weight.
-    augment : bool
-        Whether images are mirrored and cropped at random.
+    penalty : WeightedPenalty, optional
+        A quantization penalty, for baselines.
     settings : TrainingSettings, optional
         Defaults to ``settings_for(loss, "fine-tune")``; ``settings_for(loss, "paper")`` is the paper's.
     random_state : int
         Same seed, same weights on the same machine.
-    folder : path, optional
-        Where checkpoints and logs go.
-    resume : bool
-        Go on with the run in `folder`, if there is one.
-    log : {"csv", "tensorboard"}, optional
-        Logs in ``folder / "logs"``.
-    hardware : Hardware
-        Accelerator, processes, precision.
-    n_workers : int
-        Processes that read images ahead; 0: none.
-    progress : bool
-        Whether to show bars on a terminal.
+    run : RunOptions
+        Folder, resume, log, hardware, workers, progress.
 
     Returns
     -------
@@ -158,53 +136,65 @@ def fine_tune(
         If the loss becomes NaN or infinite.
     """
     check_n_bits(n_bits)
-    class_labels = as_labels(labels, len(images))
-    n_classes = check_classes(class_labels)
-    settings = (settings or settings_for(loss, "fine-tune")).for_items(len(class_labels))
+    classes = as_class_labels(labels, len(images))
+    settings = (settings or settings_for(loss, "fine-tune")).for_items(len(classes))
     if not isinstance(backbone, Backbone):
         backbone = load_backbone(backbone)
-    module = copy.deepcopy(backbone.module)
-    freeze_all_but_last(module, train_blocks)
+    going_on = start is not None
+    if start is None:
+        start = _new_head(images, classes, loss, loss_options, backbone, n_bits, settings, random_state)
+    elif start.head.n_bits != n_bits:
+        raise ValueError(f"start gives embeddings of {start.head.n_bits} dimensions, but n_bits is {n_bits}")
+    head = copy.deepcopy(start.head)
+    network = HashNetwork(copy.deepcopy(backbone.module), head)
+    objective = Objective(copy.deepcopy(start.loss), penalty, first_epoch=start.history.best_epoch + 1)
+    freeze_all_but_last(network.backbone, train_blocks)
+    held_out = None if validation is None else _as_validation(validation)
+    history = fit_network(
+        network,
+        image_batches(
+            ImageTensors(
+                images, torch.from_numpy(classes.values), backbone.preprocess,
+                augment=mirror_and_crop if settings.augmentation == "mirror-crop" else None, random_state=random_state,
+            ),
+            BatchOrder(len(images), settings.batch_size, random_state),
+            run.n_workers,
+        ),
+        objective,
+        settings,
+        validate=None if held_out is None else ImageValidation(held_out, backbone),
+        keep_initial=going_on,
+        random_state=random_state,
+        identity=describe_run(
+            run, n_bits=n_bits, loss=objective.loss, penalty=penalty, settings=settings, images=images,
+            labels=classes.values, validation=held_out, network=network, train_blocks=train_blocks,
+            preprocessing=dataclasses.replace(backbone, module=nn.Identity()), start=objective.first_epoch,
+        ),
+        run=run,
+    )  # fmt: skip
+    trained = load_backbone(network.backbone, image_size=backbone.image_size, mean=backbone.mean, std=backbone.std)
+    return TrainedNetwork(dataclasses.replace(trained, name=backbone.name), head, objective.loss, history)
+
+
+def _new_head(
+    images: Sequence[Any],
+    classes: ClassLabels,
+    loss: str | nn.Module,
+    loss_options: Mapping[str, Any] | None,
+    backbone: Backbone,
+    n_bits: int,
+    settings: TrainingSettings,
+    random_state: int,
+) -> TrainedHead:
+    """Return an untrained head and a new loss; the head standardizes features as a sample of the images has them."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(random_state)
-        criterion = build_loss(loss, n_bits, n_classes)
-        if head is None:
-            head = HashHead(backbone.n_features, n_bits, **settings.head_options())
-            sample = np.random.default_rng(random_state).permutation(len(images))[:_STATISTICS_FROM]
-            head.standardize_like(extract_features(images, backbone, positions=sample, progress=progress))
-    if head.n_bits != n_bits:
-        raise ValueError(f"head gives embeddings of {head.n_bits} dimensions, but n_bits is {n_bits}")
-    network = HashNetwork(module, copy.deepcopy(head))
-    dataset = ImageTensors(
-        images, torch.from_numpy(class_labels), backbone.preprocess,
-        augment=mirror_and_crop if augment else None, random_state=random_state,
-    )  # fmt: skip
-    order = BatchOrder(len(images), settings.batch_size, random_state)
-    run = fit_network(
-        network,
-        image_batches(dataset, order, n_workers),
-        criterion,
-        settings,
-        validate=None if validation is None else ImageValidation(_as_validation(validation), backbone),
-        penalty=penalty,
-        penalty_weight=penalty_weight,
-        random_state=random_state,
-        folder=None if folder is None else Path(folder),
-        resume=resume,
-        identity={
-            "loss": type(criterion).__name__, "n_bits": n_bits, "penalty_weight": penalty_weight,
-            "backbone": [backbone.name, backbone.version, backbone.image_size, train_blocks],
-            "data": [len(images), class_labels.tobytes().hex()[:64]], "augment": augment,
-        },
-        log=log,
-        hardware=hardware,
-        progress=progress,
-    )  # fmt: skip
-    trained = dataclasses.replace(
-        load_backbone(network.backbone, image_size=backbone.image_size, mean=backbone.mean, std=backbone.std),
-        name=backbone.name,
-    )
-    return TrainedNetwork(trained, network.head, run.history, run.best_epoch, run.validation_map, run.seconds)  # type: ignore[arg-type]
+        criterion = build_loss(loss, n_bits, classes, loss_options)
+        head = HashHead(backbone.n_features, n_bits, **settings.head_options())
+    if settings.standardize:
+        sample = np.random.default_rng(random_state).permutation(len(images))[:_STATISTICS_FROM]
+        head.standardize_like(extract_features(images, backbone, positions=sample, progress=False))
+    return TrainedHead(head, criterion, TrainingHistory((), -1, None, 0.0))
 
 
 def _as_validation(validation: Validation | tuple[Sequence[Any], ArrayLike]) -> Validation:
@@ -216,7 +206,7 @@ def _as_validation(validation: Validation | tuple[Sequence[Any], ArrayLike]) -> 
 
 @dataclass(frozen=True)
 class ImageValidation:
-    """The score of a network on held-out images; a class, and no closure, so that other processes can be sent it."""
+    """The score of a network on held-out images; a class, not a closure, so that it can be sent to other processes."""
 
     validation: Validation
     backbone: Backbone

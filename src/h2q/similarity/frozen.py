@@ -1,11 +1,9 @@
 """Frozen mode: features are computed once, and heads on them are trained in seconds."""
 
+import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
-from os import PathLike
-from pathlib import Path
-from typing import Any, Literal
-from zlib import crc32
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,12 +12,16 @@ from torch import Tensor, nn
 
 from h2q.checks import as_embeddings, as_labels, check_n_bits
 from h2q.similarity.batches import BatchOrder, TensorBatches
+from h2q.similarity.fingerprints import fingerprint
 from h2q.similarity.heads import HashHead
+from h2q.similarity.labels import ClassLabels, as_class_labels
+from h2q.similarity.penalties import WeightedPenalty
 from h2q.similarity.presets import TrainingSettings, settings_for
-from h2q.similarity.training import Hardware, Penalty, fit_network
+from h2q.similarity.runs import Hardware, RunOptions, TrainingHistory
+from h2q.similarity.training import Objective, fit_network
 from h2q.similarity.validation import Validation
 
-__all__ = ["TrainedHead", "build_loss", "check_classes", "embed_features", "train_head"]
+__all__ = ["TrainedHead", "build_loss", "embed_features", "train_head"]
 
 # A head's matrices are too small for threads: they gain nothing on an idle machine and lose a factor on a busy one.
 ONE_CORE = Hardware(accelerator="cpu", threads=1)
@@ -29,49 +31,39 @@ _ROWS_AT_ONCE = 4096
 
 @dataclass(frozen=True)
 class TrainedHead:
-    """A head on frozen features, and how it came about.
+    """A head on frozen features, with the loss that it was trained with.
 
     Attributes
     ----------
     head : HashHead
-        The network, in evaluation mode.
-    history : tuple of dict
-        For each epoch: "epoch", "loss" and, with validation, "validation_map".
-    best_epoch : int
-        The epoch whose weights these are.
-    validation_map : float or None
-        Its validation score, from 0 to 1.
-    seconds : float
-        Wall-clock time of the training.
+        Features to embeddings, in evaluation mode.
+    loss : Module
+        The loss, with the state (proxies, schedule) of the epoch that was kept; `fine_tune` goes on with it.
+    history : TrainingHistory
+        Epochs, validation score, time.
     """
 
     head: HashHead
-    history: tuple[Mapping[str, float], ...]
-    best_epoch: int
-    validation_map: float | None
-    seconds: float
+    loss: nn.Module
+    history: TrainingHistory
 
     def embed(self, features: ArrayLike) -> NDArray[np.float32]:
-        """Map features (n, d) to real-valued embeddings: float32 (n, k), what stage two takes."""
+        """Map features (n, d) to real-valued embeddings, float32 (n, k), the input of stage two."""
         return embed_features(self.head, as_embeddings(features, "features", n_features=self.head.n_features))
 
 
 def train_head(
     features: ArrayLike,
-    labels: ArrayLike,
+    labels: ArrayLike | ClassLabels,
     *,
     loss: str | nn.Module,
     n_bits: int,
+    loss_options: Mapping[str, Any] | None = None,
     validation: Validation | tuple[ArrayLike, ArrayLike] | None = None,
-    penalty: Penalty | None = None,
-    penalty_weight: float = 0.0,
+    penalty: WeightedPenalty | None = None,
     settings: TrainingSettings | None = None,
     random_state: int = 0,
-    folder: str | PathLike[str] | None = None,
-    resume: bool = False,
-    log: Literal["csv", "tensorboard"] | None = None,
-    hardware: Hardware = ONE_CORE,
-    progress: bool = True,
+    run: RunOptions = RunOptions(),  # noqa: B008, frozen
 ) -> TrainedHead:
     """Train a small network from frozen features to embeddings in which items with a label in common are close.
 
@@ -84,29 +76,21 @@ def train_head(
         Class ids or multi-hot rows.
     loss : str or Module
         A name in `h2q.similarity.losses.LOSSES`, or any module ``loss(embeddings, labels)``, for instance one of
-        pytorch-metric-learning.
+        pytorch-metric-learning. A module is copied, not changed.
     n_bits : int
-        Width k of the embeddings, and bits of the codes to come.
+        Width k of the embeddings.
+    loss_options : mapping, optional
+        Options of a loss that is given by name.
     validation : Validation or (features, labels), optional
         Held-out items; the weights of the epoch that scores best are kept.
-    penalty : callable, optional
-        A quantization penalty ``penalty(embeddings)``, for baselines: the method needs none.
-    penalty_weight : float
-        Its weight.
+    penalty : WeightedPenalty, optional
+        A quantization penalty, for baselines: the method needs none.
     settings : TrainingSettings, optional
         Defaults to the preset ``settings_for(loss, "head")``.
     random_state : int
         Same seed, same weights (on the same machine and number of threads).
-    folder : path, optional
-        Where checkpoints and logs go.
-    resume : bool
-        Go on with the run in `folder`, if there is one.
-    log : {"csv", "tensorboard"}, optional
-        Logs in ``folder / "logs"``.
-    hardware : Hardware
-        Accelerator, processes, precision. One core is fast enough for a head.
-    progress : bool
-        Whether to show a bar on a terminal.
+    run : RunOptions
+        Folder, resume, log, hardware, progress. One core is fast enough for a head.
 
     Returns
     -------
@@ -129,46 +113,62 @@ def train_head(
     >>> trained = train_head(features, labels, loss="DPSH", n_bits=8, validation=(features[:30], labels[:30]))
     >>> trained.embed(features).shape
     (60, 8)
-    >>> trained.validation_map > 0.9
+    >>> trained.history.validation_map > 0.9
     True
     """
     check_n_bits(n_bits)
     views = _as_views(features)
-    class_labels = as_labels(labels, views.shape[1])
-    n_classes = check_classes(class_labels)
-    settings = (settings or settings_for(loss, "head")).for_items(len(class_labels))
-    judge = as_validation(validation, views.shape[2], class_labels.ndim)
+    classes = as_class_labels(labels, views.shape[1])
+    settings = (settings or settings_for(loss, "head")).for_items(len(classes))
+    held_out = as_validation(validation, views.shape[2], classes.values.ndim)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(random_state)
         head = HashHead(views.shape[2], n_bits, **settings.head_options())
-        criterion = build_loss(loss, n_bits, n_classes)
-    head.standardize_like(views[0])
-    order = BatchOrder(views.shape[1], settings.batch_size, random_state)
-    run = fit_network(
+        criterion = build_loss(loss, n_bits, classes, loss_options)
+    if settings.standardize:
+        head.standardize_like(views[0])
+    history = fit_network(
         head,
-        TensorBatches(torch.from_numpy(views), torch.from_numpy(class_labels), order),
-        criterion,
+        TensorBatches(
+            torch.from_numpy(views),
+            torch.from_numpy(classes.values),
+            BatchOrder(len(classes), settings.batch_size, random_state),
+        ),
+        Objective(criterion, penalty),
         settings,
-        validate=None if judge is None else HeadValidation(judge),
-        penalty=penalty,
-        penalty_weight=penalty_weight,
+        validate=None if held_out is None else HeadValidation(held_out),
         random_state=random_state,
-        folder=None if folder is None else Path(folder),
-        resume=resume,
-        identity={
-            "loss": type(criterion).__name__, "n_bits": n_bits, "penalty_weight": penalty_weight,
-            "data": [list(views.shape), crc32(views.tobytes()), crc32(class_labels.tobytes())],
-        },
-        log=log,
-        hardware=hardware,
-        progress=progress,
+        identity=describe_run(
+            run, n_bits=n_bits, loss=criterion, penalty=penalty, settings=settings, features=views,
+            labels=classes.values, validation=held_out,
+        ),
+        run=on_one_core(run),
     )  # fmt: skip
-    return TrainedHead(head, run.history, run.best_epoch, run.validation_map, run.seconds)
+    return TrainedHead(head, criterion, history)
+
+
+def describe_run(run: RunOptions, *, settings: TrainingSettings, n_bits: int, **parts: Any) -> dict[str, Any]:
+    """Return the identity of a run, JSON-able: its settings, and a fingerprint of each part; empty without a folder.
+
+    A part is anything that changes the result: loss, penalty, data, labels, validation, network.
+    """
+    if run.folder is None:
+        return {}
+    return {
+        "settings": asdict(settings),
+        "n_bits": n_bits,
+        **{name: fingerprint(part) for name, part in parts.items()},
+    }
+
+
+def on_one_core(run: RunOptions) -> RunOptions:
+    """Return the options with one CPU core, unless they name the hardware."""
+    return run if run.hardware is not None else replace(run, hardware=ONE_CORE)
 
 
 @dataclass(frozen=True)
 class HeadValidation:
-    """The score of a head; a class, and no closure, so that other processes can be sent it."""
+    """The score of a head; a class, not a closure, so that it can be sent to other processes."""
 
     validation: Validation
 
@@ -177,7 +177,7 @@ class HeadValidation:
 
 
 def embed_features(head: nn.Module, features: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Map features to embeddings, in evaluation mode and without gradients, on the device where the head is."""
+    """Map features to embeddings, in evaluation mode and without gradients, on the device of the head."""
     head.eval()
     device = next(head.parameters()).device
     rows = torch.from_numpy(features) if features.flags.writeable else torch.from_numpy(features.copy())
@@ -186,47 +186,36 @@ def embed_features(head: nn.Module, features: NDArray[np.float32]) -> NDArray[np
     return torch.cat(parts).numpy()
 
 
-def build_loss(loss: str | nn.Module, n_bits: int, n_classes: int) -> nn.Module:
-    """Return the loss that a name stands for; a module is returned as it is."""
+def build_loss(
+    loss: str | nn.Module, n_bits: int, classes: ClassLabels, options: Mapping[str, Any] | None = None
+) -> nn.Module:
+    """Return a new loss: the one of that name, or a copy of a module.
+
+    Parameters
+    ----------
+    loss : str or Module
+        A name in `h2q.similarity.losses.LOSSES`, or a module.
+    n_bits : int
+        Width of the embeddings.
+    classes : ClassLabels
+        Labels of the training set.
+    options : mapping, optional
+        Options of a loss given by name. ``similar_fraction="training set"`` stands for the share of similar pairs in
+        the training set.
+    """
     if isinstance(loss, nn.Module):
-        return loss
+        if options:
+            raise ValueError(
+                f"loss_options are for a loss given by name; set {', '.join(options)} on the {type(loss).__name__}"
+            )
+        return copy.deepcopy(loss)
     from h2q.similarity.losses import make_loss
 
-    made: nn.Module = make_loss(loss, n_bits=n_bits, n_classes=n_classes)
+    options = dict(options or {})
+    if options.get("similar_fraction") == "training set":
+        options["similar_fraction"] = classes.similar_fraction()
+    made: nn.Module = make_loss(loss, n_bits=n_bits, n_classes=classes.n_classes, **options)
     return made
-
-
-def check_classes(labels: NDArray[Any]) -> int:
-    """Return the number of classes, or say why similarity cannot be learned from these labels.
-
-    Raises
-    ------
-    ValueError
-        If there is one class only, or fewer items than classes.
-
-    Examples
-    --------
-    >>> check_classes(np.array([0, 1, 1, 2]))
-    3
-    >>> check_classes(np.array([4, 4, 4]))
-    Traceback (most recent call last):
-    ...
-    ValueError: labels hold one class only: similarity is learned from pairs with and without a label in common; ...
-    """
-    used = np.unique(labels) if labels.ndim == 1 else np.flatnonzero(labels.any(axis=0))
-    if len(used) < 2:
-        raise ValueError(
-            "labels hold one class only: similarity is learned from pairs with and without a label in common; add "
-            "items "
-            "of a second class"
-        )
-    n_classes = int(used.max()) + 1 if labels.ndim == 1 else labels.shape[1]
-    if len(labels) < n_classes:
-        raise ValueError(
-            f"labels name {n_classes} classes (ids from 0), but there are only {len(labels)} items; number the classes "
-            "0, 1, 2 ... without gaps, and give at least one item a class"
-        )
-    return n_classes
 
 
 def _as_views(features: ArrayLike) -> NDArray[np.float32]:
@@ -239,6 +228,7 @@ def _as_views(features: ArrayLike) -> NDArray[np.float32]:
 def as_validation(
     validation: Validation | tuple[ArrayLike, ArrayLike] | None, n_features: int, labels_ndim: int
 ) -> Validation | None:
+    """Check held-out features, and their labels against those of the training set."""
     if validation is None:
         return None
     if not isinstance(validation, Validation):
@@ -248,4 +238,4 @@ def as_validation(
     labels = as_labels(validation.labels, len(features), "validation labels")
     if labels.ndim != labels_ndim:
         raise ValueError("validation labels must be class ids where labels are, and multi-hot rows where labels are")
-    return Validation(features, labels, validation.database, validation.database_labels, validation.score)
+    return replace(validation, inputs=features, labels=labels)

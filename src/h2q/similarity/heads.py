@@ -1,4 +1,4 @@
-"""The networks: a head that maps features to embeddings, and a backbone with a head on it."""
+"""Networks: a head that maps features to embeddings, and a backbone with a head on it."""
 
 from collections.abc import Sequence
 
@@ -13,9 +13,9 @@ __all__ = ["HashHead", "HashNetwork", "freeze_all_but_last"]
 
 
 class HashHead(nn.Module):
-    """Features to embeddings: standardise, hidden layers with dropout, then the hash layer, which is linear.
+    """Features to embeddings: standardization, hidden layers with dropout, then the hash layer, which is linear.
 
-    There is no tanh at the end: an embedding may lie anywhere, stage two makes it a code.
+    There is no tanh at the end: embeddings are unbounded, and stage two makes codes of them.
 
     Parameters
     ----------
@@ -26,11 +26,13 @@ class HashHead(nn.Module):
     hidden : sequence of int
         Widths of the hidden layers; empty for a linear head.
     dropout : float
-        Share of the hidden units that each training step leaves out.
+        Share of the hidden units that each training step drops.
     input_dropout : float
-        Share of the features that each training step leaves out.
+        Share of the features that each training step drops.
     input_noise : float
-        Standard deviation of the Gaussian noise that each training step adds to the standardised features.
+        Standard deviation of the Gaussian noise that each training step adds to the standardized features.
+    hash_layer_std : float, optional
+        Standard deviation of the hash layer's initial weights, whose biases then start at 0; None: torch's default.
 
     Examples
     --------
@@ -51,6 +53,7 @@ class HashHead(nn.Module):
         dropout: float = 0.5,
         input_dropout: float = 0.2,
         input_noise: float = 0.5,
+        hash_layer_std: float | None = None,
     ) -> None:
         super().__init__()
         check_integer(n_features, "n_features", low=1)
@@ -66,9 +69,14 @@ class HashHead(nn.Module):
             width = wide
         self.layers = nn.Sequential(*layers)
         self.hash_layer = nn.Linear(width, n_bits)
+        if hash_layer_std is not None:
+            nn.init.normal_(self.hash_layer.weight, std=hash_layer_std)
+            nn.init.zeros_(self.hash_layer.bias)
 
     def standardize_like(self, features: ArrayLike) -> None:
-        """Take mean and standard deviation of the features, which `forward` removes; constant features stay 0.
+        """Set the mean and the standard deviation that `forward` removes to those of `features`.
+
+        Constant features become 0.
 
         Parameters
         ----------
@@ -106,7 +114,7 @@ class HashNetwork(nn.Module):
         self.backbone, self.head = backbone, head
 
     def train(self, mode: bool = True) -> "HashNetwork":
-        """Switch to training; batch normalization keeps the statistics it was pretrained with, as batches are small."""
+        """Set training mode; batch normalization keeps its pretrained statistics, because batches are small."""
         super().train(mode)
         for module in self.backbone.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
@@ -120,22 +128,22 @@ class HashNetwork(nn.Module):
 
 
 def freeze_all_but_last(module: nn.Module, n_blocks: int | None) -> int:
-    """Leave only the last blocks of a backbone to be trained.
+    """Freeze a backbone except for its last blocks.
 
-    A block is a member of the module if that is a `Sequential`; else a child of it, or a member of a child that is a
-    list of modules; as far as it has parameters.
+    The blocks are the children of the module; a child that is a `Sequential` or a list, of a module that is not, counts
+    as its members. Blocks without parameters do not count.
 
     Parameters
     ----------
     module : Module
         The backbone, changed in place.
     n_blocks : int or None
-        How many blocks train; None: all of them.
+        Number of blocks to train; None: all.
 
     Returns
     -------
     int
-        How many parameters train.
+        Number of parameters to train.
 
     Examples
     --------

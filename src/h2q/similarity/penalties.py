@@ -1,25 +1,101 @@
-"""Quantization penalties: what other methods add to a similarity loss so that embeddings come close to their signs.
+"""Quantization penalties: terms that other methods add to a similarity loss to bring embeddings close to their signs.
 
-For baselines. Each is ``penalty(embeddings, generator=None)``: a scalar, the mean over rows of a sum over bits (but for
-`hswd`, a mean over bits). The published networks end in a tanh; without one, a penalty bounds the norm as well.
+They are baselines. Each is ``penalty(embeddings, generator=None)``: a scalar, the mean over rows of a sum over bits
+(except `hswd`, a mean over bits). The published networks end in a tanh; without one, a penalty bounds the norm as well.
+`WeightedPenalty` is a penalty as a training takes it, with its weight, its options, and the tanh if there is one.
 """
 
+import inspect
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from h2q.checks import check_number
 from h2q.errors import describe
 from h2q.similarity.losses.pairs import unit_rows
 
-__all__ = ["OWN_PENALTY", "PENALTIES", "Penalty", "csq", "dch", "dhn", "dhn_implementation", "hswd", "l1", "l2"]
+__all__ = [
+    "OWN_PENALTY",
+    "PENALTIES",
+    "Penalty",
+    "WeightedPenalty",
+    "csq",
+    "dch",
+    "dhn",
+    "dhn_implementation",
+    "hswd",
+    "l1",
+    "l2",
+]
 
 Penalty: TypeAlias = Callable[..., Tensor]
-_DCH_GAMMA = 20.0
+_ARGUMENTS = ("embeddings", "generator")
+
+
+@dataclass(frozen=True)
+class WeightedPenalty:
+    """A penalty with its weight, as training adds it to a loss.
+
+    Attributes
+    ----------
+    penalty : str or callable
+        A name in `PENALTIES`, or a function ``penalty(embeddings)`` that returns a scalar.
+    weight : float
+        Factor of the penalty, not negative.
+    options : mapping
+        Options of the penalty, for instance ``{"gamma": 10.0}`` for "dch".
+    tanh : bool
+        Whether embeddings go through tanh before the loss and the penalty while training, as in the published networks.
+        Their signs, the codes, are the same with and without.
+
+    Raises
+    ------
+    ValueError
+        If there is no such penalty, or the weight is negative.
+    TypeError
+        If the penalty has no such option.
+
+    Examples
+    --------
+    >>> WeightedPenalty("l2", 0.1)(torch.tensor([[0.5, -1.0]]))
+    tensor(0.0250)
+    """
+
+    penalty: str | Penalty
+    weight: float
+    options: Mapping[str, Any] = field(default_factory=dict)
+    tanh: bool = False
+
+    def __post_init__(self) -> None:
+        check_number(self.weight, "weight", low=0)
+        if isinstance(self.penalty, str) and self.penalty not in PENALTIES:
+            raise ValueError(f"penalty must be one of {', '.join(PENALTIES)}; got {self.penalty!r}")
+        if self.options:
+            known = [name for name in inspect.signature(self.function).parameters if name not in _ARGUMENTS]
+            unknown = ", ".join(name for name in self.options if name not in known)
+            if unknown:
+                raise TypeError(
+                    f"the penalty {self.penalty} has no option {unknown}; it has {', '.join(known) or 'none'}"
+                )
+
+    @property
+    def function(self) -> Penalty:
+        """The penalty as a function."""
+        return PENALTIES[self.penalty] if isinstance(self.penalty, str) else self.penalty
+
+    def activate(self, embeddings: Tensor) -> Tensor:
+        """Return the embeddings that the loss and the penalty are computed from."""
+        return torch.tanh(embeddings) if self.tanh else embeddings
+
+    def __call__(self, embeddings: Tensor) -> Tensor:
+        """Return the weighted penalty of embeddings (n, k), which `activate` returned."""
+        return self.weight * self.function(embeddings, **self.options)
 
 
 def l2(embeddings: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -33,7 +109,7 @@ def l2(embeddings: Tensor, generator: torch.Generator | None = None) -> Tensor:
     embeddings : Tensor of shape (n, k)
         Real-valued.
     generator : torch.Generator, optional
-        Not used: this is no random penalty.
+        Not used: nothing in this penalty is random.
 
     Returns
     -------
@@ -77,7 +153,7 @@ def dhn(embeddings: Tensor, generator: torch.Generator | None = None) -> Tensor:
 def dhn_implementation(embeddings: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """Return the sum over a row of log cosh(abs(z)) - 1, on average: for reproduction only, it pulls codes to zero.
 
-    What the code of the authors of Householder quantization has in place of `dhn`. Parameters as for `l2`.
+    The code of the authors of Householder quantization has it in place of `dhn`. Parameters as for `l2`.
 
     Examples
     --------
@@ -87,11 +163,18 @@ def dhn_implementation(embeddings: Tensor, generator: torch.Generator | None = N
     return (_log_cosh(_rows(embeddings)) - 1).sum(dim=1).mean()
 
 
-def dch(embeddings: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """Return log(1 + d / gamma) on average, d = k/2 (1 - cos(abs(z), 1)) and gamma = 20 as in the loss `DCH`.
+def dch(embeddings: Tensor, generator: torch.Generator | None = None, *, gamma: float = 20.0) -> Tensor:
+    """Return log(1 + d / gamma) on average, d = k/2 (1 - cos(abs(z), 1)).
 
-    The published term of DCH (Cao, Long, Liu and Wang, CVPR 2018, equation 9). Only directions count. Parameters as for
-    `l2`.
+    The published term of DCH (Cao, Long, Liu and Wang, CVPR 2018, equation 9). Only directions count.
+
+    Parameters
+    ----------
+    embeddings, generator
+        As for `l2`.
+    gamma : float
+        Scale of the Cauchy distribution, in bits, as in the loss `DCH`. The authors of Householder quantization take
+        10.
 
     Examples
     --------
@@ -101,7 +184,7 @@ def dch(embeddings: Tensor, generator: torch.Generator | None = None) -> Tensor:
     rows = unit_rows(_rows(embeddings).abs())
     n_bits = rows.shape[1]
     distances = n_bits / 2 * (1 - rows.sum(dim=1) / math.sqrt(n_bits)).clamp_min(0)
-    return torch.log1p(distances / _DCH_GAMMA).mean()
+    return torch.log1p(distances / gamma).mean()
 
 
 def csq(embeddings: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -121,7 +204,7 @@ def csq(embeddings: Tensor, generator: torch.Generator | None = None) -> Tensor:
 def hswd(embeddings: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """Return the mean over bits of the squared Wasserstein distance between a bit's values and random signs.
 
-    HSWD: random sign vectors are what ideal codes look like: balanced and independent. In one dimension the optimal
+    HSWD. Ideal codes look like random sign vectors: balanced and independent. In one dimension the optimal
     transport pairs sorted values with sorted values, and the slices are the coordinate axes::
 
         1 / (n k) sum_j sum_i (z_(i),j - b_(i),j)^2,    b of n k fair coins
@@ -131,7 +214,7 @@ def hswd(embeddings: Tensor, generator: torch.Generator | None = None) -> Tensor
     embeddings : Tensor of shape (n, k)
         Real-valued.
     generator : torch.Generator, optional
-        Of the coins, on the device of the embeddings. Default: torch's global one.
+        Generator of the coins, on the device of the embeddings. Default: torch's global one.
 
     Returns
     -------
@@ -140,8 +223,8 @@ def hswd(embeddings: Tensor, generator: torch.Generator | None = None) -> Tensor
     Notes
     -----
     Doan, Yang and Li, "One Loss for Quantization: Deep Hashing with Discrete Wasserstein Distributional Matching", CVPR
-    2022, and the authors' code (khoadoan106/single_loss_quantization). The authors of Householder quantization weigh it
-    with 0.1.
+    2022, and the authors' code (khoadoan106/single_loss_quantization). The authors of Householder quantization give it
+    the weight 0.1, without a tanh.
 
     Examples
     --------

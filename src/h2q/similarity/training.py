@@ -1,15 +1,15 @@
 """Similarity learning: a Lightning loop that trains any network with any loss, and resumes where it was killed."""
 
-import json
+import copy
 import logging
 import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
@@ -18,17 +18,16 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping, LambdaCallback,
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from torch import Tensor, nn
 
-from h2q.errors import FileFormatError, require
-from h2q.files import read_json, write_json
+from h2q.errors import require
 from h2q.progress import progress_bar
+from h2q.similarity.checkpoints import open_folder, read_checkpoint
 from h2q.similarity.distributed import gather, process_rank
 from h2q.similarity.heads import HashHead, HashNetwork
+from h2q.similarity.penalties import WeightedPenalty
 from h2q.similarity.presets import TrainingSettings
+from h2q.similarity.runs import Hardware, RunOptions, TrainingHistory
 
-__all__ = ["Hardware", "LossDivergedError", "TrainingRun", "fit_network"]
-
-Penalty = Callable[..., Tensor]
-Embed = Callable[[nn.Module], float]
+__all__ = ["LossDivergedError", "Objective", "fit_network"]
 
 
 class LossDivergedError(ValueError):
@@ -36,191 +35,147 @@ class LossDivergedError(ValueError):
 
 
 @dataclass(frozen=True)
-class Hardware:
-    """What training runs on.
+class Objective:
+    """The function that a training minimizes.
 
     Attributes
     ----------
-    accelerator : str
-        "cpu", "gpu", or "auto": a GPU if there is one.
-    devices : int
-        How many processes train together, each on a GPU of its own, or all on the CPU. More than one starts new
-        processes: a script that does so needs ``if __name__ == "__main__":``.
-    precision : str
-        Lightning's name: "32-true", "16-mixed" (GPU) or "bf16-mixed".
-    threads : int or None
-        Threads of the CPU in each process; None: as torch is set.
+    loss : Module
+        ``loss(embeddings, labels)``, a scalar. Changed in place: its proxies are trained, its state goes on.
+    penalty : WeightedPenalty, optional
+        A quantization penalty, for baselines.
+    first_epoch : int
+        Number of epochs that the loss was trained for before; what it schedules by epochs goes on from there.
     """
 
-    accelerator: str = "auto"
-    devices: int = 1
-    precision: str = "32-true"
-    threads: int | None = None
+    loss: nn.Module
+    penalty: WeightedPenalty | None = None
+    first_epoch: int = 0
 
+    def __call__(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """Return the value for a batch: the loss, plus the weighted penalty."""
+        if self.penalty is not None:
+            embeddings = self.penalty.activate(embeddings)
+        value: Tensor = self.loss(embeddings, labels)
+        return value if self.penalty is None else value + self.penalty(embeddings)
 
-@dataclass(frozen=True)
-class TrainingRun:
-    """What came of a training.
-
-    Attributes
-    ----------
-    network : Module
-        The network with the weights of the best epoch (of the last one without validation), in evaluation mode.
-    history : tuple of dict
-        For each epoch: "epoch", "loss" and, with validation, "validation_map".
-    best_epoch : int
-        The epoch whose weights these are, from 0.
-    validation_map : float or None
-        Its validation score, from 0 to 1.
-    seconds : float
-        Wall-clock time of this call.
-    """
-
-    network: nn.Module
-    history: tuple[Mapping[str, float], ...]
-    best_epoch: int
-    validation_map: float | None
-    seconds: float
+    def start_epoch(self, epoch: int, n_epochs: int) -> None:
+        """Tell the loss that an epoch of this training begins."""
+        step_epoch = getattr(self.loss, "step_epoch", None)
+        if callable(step_epoch):
+            step_epoch(self.first_epoch + epoch, self.first_epoch + n_epochs)
 
 
 def fit_network(
     network: nn.Module,
     batches: Any,
-    loss: nn.Module,
+    objective: Objective,
     settings: TrainingSettings,
     *,
     validate: Callable[[nn.Module], float] | None = None,
-    penalty: Penalty | None = None,
-    penalty_weight: float = 0.0,
+    keep_initial: bool = False,
     random_state: int = 0,
-    folder: Path | None = None,
-    resume: bool = False,
     identity: Mapping[str, Any] | None = None,
-    log: Literal["csv", "tensorboard"] | None = None,
-    hardware: Hardware = Hardware(),
-    progress: bool = True,
-) -> TrainingRun:
-    """Train a network; the caller's random numbers, torch's global ones included, are as they were afterwards.
+    run: RunOptions = RunOptions(),  # noqa: B008, frozen
+) -> TrainingHistory:
+    """Train a network and its loss in place. The caller's random state, torch's global one included, is preserved.
 
     Parameters
     ----------
     network : Module
-        From a batch's inputs to embeddings (n, k); changed in place.
+        Maps a batch's inputs to embeddings (n, k). Afterwards it has the weights of the best epoch (of the last one
+        without validation), and is in evaluation mode.
     batches : iterable of (inputs, labels)
         With ``sampler.set_epoch``: `TensorBatches` or `image_batches`.
-    loss : Module
-        ``loss(embeddings, labels)``, a scalar.
+    objective : Objective
+        The loss and its penalty. Afterwards the loss has the state of the best epoch, too.
     settings : TrainingSettings
-        Rates, epochs and so on.
+        With a number of epochs, see `TrainingSettings.for_items`.
     validate : callable, optional
-        From the network in evaluation mode to a score, after each epoch; its best epoch is kept.
-    penalty : callable, optional
-        ``penalty(embeddings)``, a scalar that is added to the loss.
-    penalty_weight : float
-        What it is multiplied by.
+        Maps the network in evaluation mode to a score, after each epoch; the weights of its best epoch are kept.
+    keep_initial : bool
+        Whether the weights before training are a candidate as well, so that the result never validates worse.
     random_state : int
         Same seed, same data, same weights on the same machine.
-    folder : path, optional
-        Where checkpoints and logs go.
-    resume : bool
-        Go on with the run that `folder` holds, if it holds one.
     identity : mapping, optional
-        What makes this run what it is; a run in `folder` with another identity is not resumed.
-    log : {"csv", "tensorboard"}, optional
-        Logs of loss and validation score in ``folder / "logs"``.
-    hardware : Hardware
-        Accelerator, processes, precision.
-    progress : bool
-        Whether to show a bar on a terminal.
+        All that changes the result; a run in the folder with another identity is not resumed.
+    run : RunOptions
+        Folder, resume, log, hardware, progress.
 
     Returns
     -------
-    TrainingRun
-        The trained network and its history.
+    TrainingHistory
+        The epochs, and which one was kept.
 
     Raises
     ------
     LossDivergedError
         If the loss is NaN or infinite.
     ValueError
-        If `folder` holds another run.
+        If the folder holds another run.
     """
     began = time.perf_counter()
-    module = _Similarity(network, loss, settings, validate, penalty, penalty_weight, random_state)
-    if folder is None:
-        if log is not None:
-            raise ValueError(f"log={log!r} needs a folder to write to; pass folder=...")
+    module = _Similarity(network, objective, settings, validate, random_state)
+    initial_map, initial = None, None
+    if keep_initial and validate is not None:
+        initial_map, initial = validate(network.eval()), copy.deepcopy(module.state_dict())
+    if run.folder is None:
         with tempfile.TemporaryDirectory() as temporary:
-            _fit(module, batches, Path(temporary), None, None, hardware, progress)
+            _fit(module, batches, Path(temporary), None, run)
     else:
-        last = _open_folder(
-            folder, resume, {**(identity or {}), "settings": asdict(settings), "random_state": random_state}
-        )
-        _fit(module, batches, folder, last, log, hardware, progress)
-    history = module.history
-    best = max(range(len(history)), key=lambda i: history[i].get("validation_map", i))
-    score = history[best].get("validation_map")
-    return TrainingRun(network.eval(), tuple(history), best, score, time.perf_counter() - began)
+        folder = Path(run.folder)
+        last = open_folder(folder, run.resume, {**(identity or {}), "random_state": random_state})
+        _fit(module, batches, folder, last, run)
+    epochs = tuple(module.epochs)
+    best = max(range(len(epochs)), key=lambda epoch: epochs[epoch].get("validation_map", epoch))
+    best_map = epochs[best].get("validation_map")
+    if initial is not None and initial_map is not None and best_map is not None and initial_map >= best_map:
+        module.load_state_dict(initial)
+        best, best_map = -1, initial_map
+    network.eval()
+    return TrainingHistory(epochs, best, best_map, time.perf_counter() - began, initial_map)
 
 
 class _Similarity(pl.LightningModule):
-    """The loop's body: loss of the joint batch, validation after each epoch, everything random seeded by epoch."""
+    """The body of the loop: loss of the joint batch, validation after each epoch, random numbers seeded by epoch."""
 
     def __init__(
         self,
         network: nn.Module,
-        loss: nn.Module,
+        objective: Objective,
         settings: TrainingSettings,
         validate: Callable[[nn.Module], float] | None,
-        penalty: Penalty | None,
-        penalty_weight: float,
         random_state: int,
     ) -> None:
         super().__init__()
-        self.network, self.loss, self.settings, self.validate = network, loss, settings, validate
-        self.penalty, self.penalty_weight, self.random_state = penalty, penalty_weight, random_state
-        self.history: list[dict[str, float]] = []
+        self.network, self.loss, self.objective = network, objective.loss, objective
+        self.settings, self.validate, self.random_state = settings, validate, random_state
+        self.epochs: list[dict[str, float]] = []
         self.losses: list[Tensor] = []
         self.checkpoint = ""
 
     def configure_optimizers(self) -> Any:
         groups = parameter_groups(self.network, self.loss, self.settings)
-        optimizer: torch.optim.Optimizer
-        decay = self.settings.weight_decay
-        if self.settings.optimizer == "sgd":
-            optimizer = torch.optim.SGD(groups, momentum=0.9, weight_decay=decay)
-        elif self.settings.optimizer == "adam":
-            optimizer = torch.optim.Adam(groups, weight_decay=decay, fused=True)
-        else:
-            optimizer = torch.optim.AdamW(groups, weight_decay=decay, fused=True)
-        if self.settings.schedule == "constant":
-            return optimizer
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, int(self.trainer.estimated_stepping_batches))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return make_optimizer(groups, self.settings, lambda: int(self.trainer.estimated_stepping_batches))
 
     def on_train_epoch_start(self) -> None:
-        # Dropout differs between processes and epochs, and not between a resumed run and an uninterrupted one.
+        # Dropout differs between processes and epochs, but not between a resumed run and an uninterrupted one.
         sequence = np.random.SeedSequence((self.random_state, self.current_epoch, process_rank()))
         torch.manual_seed(int(sequence.generate_state(1)[0]))
         self.losses = []
-        step_epoch = getattr(self.loss, "step_epoch", None)
-        if callable(step_epoch):
-            step_epoch(self.current_epoch, self.settings.epochs)
+        self.objective.start_epoch(self.current_epoch, _epochs(self.settings))
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
         inputs, labels = batch
         embeddings = self.network(inputs)
         # Losses take logarithms and exponentials of sums over pairs: always in full precision.
         with torch.autocast(embeddings.device.type, enabled=False):
-            embeddings, labels = gather(embeddings.float()), gather(labels)
-            value: Tensor = self.loss(embeddings, labels)
-            if self.penalty is not None and self.penalty_weight:
-                value = value + self.penalty_weight * self.penalty(embeddings)
+            value = self.objective(gather(embeddings.float()), gather(labels))
         if not torch.isfinite(value):
             raise LossDivergedError(
                 f"the loss {type(self.loss).__name__} became {value.item()} at step {self.global_step} (epoch "
                 f"{self.current_epoch}); lower the learning rates, or check the inputs. "
-                + (f"The last good epoch is in {self.checkpoint}" if self.history else "No epoch was finished")
+                + (f"The last good epoch is in {self.checkpoint}" if self.epochs else "No epoch was finished")
             )
         self.losses.append(value.detach())
         return value
@@ -231,18 +186,18 @@ class _Similarity(pl.LightningModule):
             self.network.eval()
             record["validation_map"] = self.validate(self.network)
             self.network.train()
-        self.history.append(record)
+        self.epochs.append(record)
         self.log_dict({key: record[key] for key in record if key != "epoch"})
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["h2q_history"] = self.history
+        checkpoint["h2q_history"] = self.epochs
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.history = checkpoint["h2q_history"]
+        self.epochs = checkpoint["h2q_history"]
 
 
 def parameter_groups(network: nn.Module, loss: nn.Module, settings: TrainingSettings) -> list[dict[str, Any]]:
-    """Sort parameters by learning rate: the body, the hash layer, the loss's own (which have no weight decay)."""
+    """Sort parameters by learning rate: the hash layer (or head), the rest of the network, the loss's own."""
     if isinstance(network, HashNetwork):
         fast: nn.Module | None = network.head
     elif isinstance(network, HashHead) and network.hidden_widths:
@@ -257,39 +212,58 @@ def parameter_groups(network: nn.Module, loss: nn.Module, settings: TrainingSett
         groups.append({"params": slow_parameters, "lr": settings.learning_rate})
     own = list(loss.parameters())
     if own:
-        groups.append({"params": own, "lr": settings.loss_learning_rate, "weight_decay": 0.0})
+        groups.append({"params": own, "lr": settings.loss_learning_rate, "weight_decay": settings.loss_weight_decay})
     return groups
 
 
-def _fit(
-    module: _Similarity,
-    batches: Any,
-    folder: Path,
-    last: Path | None,
-    log: str | None,
-    hardware: Hardware,
-    progress: bool,
-) -> None:
-    """Run Lightning's loop, then put the best epoch's weights and the whole history into `module`."""
-    settings = module.settings
-    module.checkpoint = str(folder / "last.ckpt")
-    every_epoch: dict[str, Any] = {"save_on_train_epoch_end": True, "enable_version_counter": False}
-    callbacks: list[Callback] = [ModelCheckpoint(folder, "last", **every_epoch)]
-    if module.validate is not None:
-        callbacks.insert(0, ModelCheckpoint(folder, "best", monitor="validation_map", mode="max", **every_epoch))
-    if module.validate is not None and settings.patience is not None:
-        callbacks.append(
-            EarlyStopping(
-                "validation_map", mode="max", patience=settings.patience, min_delta=settings.min_delta,
-                check_on_train_epoch_end=True, verbose=False,
-            )
-        )  # fmt: skip
+def make_optimizer(groups: list[dict[str, Any]], settings: TrainingSettings, n_steps: Callable[[], int]) -> Any:
+    """Return the optimizer of the settings, with its schedule in the form that Lightning takes.
+
+    Parameters
+    ----------
+    groups : list of dict
+        Parameters with their learning rates.
+    settings : TrainingSettings
+        Optimizer, weight decay, schedule.
+    n_steps : callable
+        Returns the number of steps of the whole training, for the cosine.
+    """
+    decay = settings.weight_decay
+    optimizer: torch.optim.Optimizer
+    if settings.optimizer == "sgd":
+        optimizer = torch.optim.SGD(groups, momentum=settings.momentum, weight_decay=decay)
+    elif settings.optimizer == "rmsprop":
+        optimizer = torch.optim.RMSprop(groups, weight_decay=decay)
+    elif settings.optimizer == "adam":
+        optimizer = torch.optim.Adam(groups, weight_decay=decay, fused=True)
+    else:
+        optimizer = torch.optim.AdamW(groups, weight_decay=decay, fused=True)
+    if settings.schedule == "constant":
+        return optimizer
+    schedule: torch.optim.lr_scheduler.LRScheduler
+    if settings.schedule == "step":
+        schedule = torch.optim.lr_scheduler.StepLR(optimizer, settings.step_epochs, settings.step_factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "epoch"}}
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, n_steps())
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def _epochs(settings: TrainingSettings) -> int:
+    if settings.epochs is None:
+        raise ValueError("settings have no number of epochs; pass settings.for_items(n)")
+    return settings.epochs
+
+
+def _fit(module: _Similarity, batches: Any, folder: Path, last: Path | None, run: RunOptions) -> None:
+    """Run Lightning's loop, then put the weights of the best epoch and the history of all epochs into `module`."""
+    hardware = run.hardware or Hardware()
+    n_epochs = _epochs(module.settings)
     together = hardware.devices > 1
-    steps = len(batches) * settings.epochs
-    shown = progress and not together
+    module.checkpoint = str(folder / "last.ckpt")
+    callbacks = _callbacks(folder, module.settings, validates=module.validate is not None)
     with (
         _caller_undisturbed(module.random_state, hardware.threads),
-        progress_bar("training", steps, enabled=shown) as advance,
+        progress_bar("training", len(batches) * n_epochs, enabled=run.progress and not together) as advance,
     ):
         if not together:
             callbacks.append(LambdaCallback(on_train_batch_end=lambda *_: advance(1)))
@@ -298,9 +272,9 @@ def _fit(
             devices=hardware.devices,
             strategy="ddp_spawn" if together else "auto",
             precision=hardware.precision,  # type: ignore[arg-type]
-            max_epochs=settings.epochs,
+            max_epochs=n_epochs,
             callbacks=callbacks,
-            logger=_logger(folder, log),
+            logger=_logger(folder, run.log),
             log_every_n_steps=1,
             deterministic="warn",
             use_distributed_sampler=False,
@@ -313,45 +287,27 @@ def _fit(
             raise KeyboardInterrupt
     module.cpu()
     final = read_checkpoint(folder / "last.ckpt")
-    module.history = final["h2q_history"]
+    module.epochs = final["h2q_history"]
     if module.validate is not None:
         final = read_checkpoint(folder / "best.ckpt")
     module.load_state_dict(final["state_dict"])
 
 
-def _open_folder(folder: Path, resume: bool, identity: Mapping[str, Any]) -> Path | None:
-    """Return the checkpoint to go on from, None for a fresh start; refuse to mix two runs."""
-    folder.mkdir(parents=True, exist_ok=True)
-    described, last = folder / "training.json", folder / "last.ckpt"
-    plain = json.loads(json.dumps(identity))
-    if not described.exists():
-        write_json(described, plain)
-        return None
-    if not resume and last.exists():
-        raise ValueError(f"{folder} holds a training run already; pass resume=True to go on with it, or another folder")
-    before = read_json(described)
-    changed = sorted(key for key in {*before, *plain} if before.get(key) != plain.get(key))
-    if changed and last.exists():
-        raise ValueError(
-            f"{folder} holds a run with another {' and '.join(changed)}; resume it with the arguments it was begun "
-            "with, or pass another folder"
-        )
-    write_json(described, plain)
-    if not last.exists():
-        return None
-    read_checkpoint(last)  # A damaged file gets our message, not Lightning's.
-    return last
-
-
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint of `fit_network`: tensors and plain values only, so that loading runs no code."""
-    try:
-        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise
-    except Exception as error:
-        raise FileFormatError(f"{path} is not a checkpoint that reads, or it is truncated: {error}") from error
-    return checkpoint
+def _callbacks(folder: Path, settings: TrainingSettings, *, validates: bool) -> list[Callback]:
+    """Return the checkpoints of the last and the best epoch, and early stopping."""
+    every_epoch: dict[str, Any] = {"save_on_train_epoch_end": True, "enable_version_counter": False}
+    callbacks: list[Callback] = [ModelCheckpoint(folder, "last", **every_epoch)]
+    if not validates:
+        return callbacks
+    callbacks.insert(0, ModelCheckpoint(folder, "best", monitor="validation_map", mode="max", **every_epoch))
+    if settings.patience is not None:
+        callbacks.append(
+            EarlyStopping(
+                "validation_map", mode="max", patience=settings.patience, min_delta=settings.min_delta,
+                check_on_train_epoch_end=True, verbose=False,
+            )
+        )  # fmt: skip
+    return callbacks
 
 
 def _logger(folder: Path, log: str | None) -> Logger | bool:
@@ -359,15 +315,13 @@ def _logger(folder: Path, log: str | None) -> Logger | bool:
         return False
     if log == "csv":
         return CSVLogger(folder, name="logs")
-    if log == "tensorboard":
-        require("tensorboard", "logs")
-        return TensorBoardLogger(folder, name="logs")
-    raise ValueError(f'log must be "csv", "tensorboard" or None; got {log!r}')
+    require("tensorboard", "logs")
+    return TensorBoardLogger(folder, name="logs")
 
 
 @contextmanager
 def _caller_undisturbed(random_state: int, threads: int | None) -> Iterator[None]:
-    """Seed torch for the block; give back its random state, switches and Lightning's logging after."""
+    """Seed torch for the block; afterwards restore its random state, its switches and Lightning's logging."""
     logger = logging.getLogger("lightning.pytorch")
     level, deterministic = logger.level, torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
@@ -377,7 +331,7 @@ def _caller_undisturbed(random_state: int, threads: int | None) -> Iterator[None
         if threads is not None:
             torch.set_num_threads(threads)
         with torch.random.fork_rng(), warnings.catch_warnings():
-            # Advice on workers, logging intervals and unused GPUs: chosen here, not by who calls.
+            # Lightning's advice on workers, logging intervals and unused GPUs: chosen here, not by the caller.
             warnings.filterwarnings("ignore", module="lightning")
             torch.manual_seed(random_state)
             yield

@@ -1,4 +1,4 @@
-"""How good embeddings are while they are being trained: the score that early stopping and checkpoints follow."""
+"""The score that early stopping and checkpoints follow: how well held-out embeddings rank."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,26 +10,27 @@ from numpy.typing import NDArray
 
 __all__ = ["Score", "Validation", "cosine_mean_average_precision"]
 
-Score: TypeAlias = Callable[[NDArray[np.float32], NDArray[np.float32], NDArray[Any], NDArray[Any]], float]
-"""(query embeddings, database embeddings, query labels, database labels) to a number from 0 to 1, higher is better."""
+Score: TypeAlias = Callable[[NDArray[np.float32], NDArray[np.float32] | None, NDArray[Any], NDArray[Any] | None], float]
+"""(query embeddings, database embeddings, query labels, database labels) to a number from 0 to 1, higher is better.
+Without a database (None), the queries are searched in one another, each leaving itself out."""
 
 _QUERIES_AT_ONCE = 256
 
 
 def cosine_mean_average_precision(
     query_embeddings: NDArray[np.float32],
-    database_embeddings: NDArray[np.float32],
+    database_embeddings: NDArray[np.float32] | None,
     query_labels: NDArray[Any],
-    database_labels: NDArray[Any],
+    database_labels: NDArray[Any] | None,
 ) -> float:
     """Return the mean average precision over whole rankings by cosine similarity; queries without a match count 0.
 
-    If the database *is* the query array, each query is left out of its own ranking.
-
     Parameters
     ----------
-    query_embeddings, database_embeddings : ndarray of float32, shapes (m, k) and (n, k)
-        The real-valued embeddings.
+    query_embeddings : ndarray of float32, shape (m, k)
+        Real-valued embeddings.
+    database_embeddings : ndarray of float32, shape (n, k), or None
+        The items that are ranked. None: the queries themselves, each left out of its own ranking.
     query_labels, database_labels : ndarray
         Class ids (m,) and (n,), or multi-hot rows (m, c) and (n, c); relevant means a label in common.
 
@@ -38,17 +39,28 @@ def cosine_mean_average_precision(
     float
         From 0 to 1.
 
+    Raises
+    ------
+    ValueError
+        If the database is a copy of the queries.
+
     Examples
     --------
     >>> embeddings = np.array([[1, 0], [1, 0.1], [0, 1], [0.1, 1]], dtype=np.float32)
-    >>> cosine_mean_average_precision(embeddings, embeddings, np.array([0, 0, 1, 1]), np.array([0, 0, 1, 1]))
+    >>> cosine_mean_average_precision(embeddings, None, np.array([0, 0, 1, 1]), None)
     1.0
     """
-    queries, database = (
-        torch.nn.functional.normalize(torch.from_numpy(np.ascontiguousarray(rows)))
-        for rows in (query_embeddings, database_embeddings)
-    )
-    leave_out = database_embeddings is query_embeddings
+    queries = _unit_rows(query_embeddings)
+    leave_out = database_embeddings is None or database_labels is None
+    if database_embeddings is None or database_labels is None:
+        database, database_labels = queries, query_labels
+    elif np.array_equal(query_embeddings, database_embeddings):
+        raise ValueError(
+            "database_embeddings are the query embeddings, so each query would find itself; pass None for the database "
+            "and its labels: then each query is left out of its own ranking"
+        )
+    else:
+        database = _unit_rows(database_embeddings)
     ranks = torch.arange(1, len(database) + 1 - leave_out)
     total = 0.0
     for start in range(0, len(queries), _QUERIES_AT_ONCE):
@@ -63,8 +75,12 @@ def cosine_mean_average_precision(
     return total / len(queries)
 
 
+def _unit_rows(embeddings: NDArray[np.float32]) -> torch.Tensor:
+    return torch.nn.functional.normalize(torch.from_numpy(np.ascontiguousarray(embeddings)))
+
+
 def _matches(query_labels: NDArray[Any], database_labels: NDArray[Any]) -> torch.Tensor:
-    """Which pairs have a label in common, (m, n)."""
+    """Return which pairs have a label in common: bool (m, n)."""
     if query_labels.ndim == 1:
         return torch.from_numpy(query_labels[:, None] == database_labels)
     return torch.from_numpy(query_labels.astype(np.float32) @ database_labels.T.astype(np.float32) > 0)
@@ -72,21 +88,22 @@ def _matches(query_labels: NDArray[Any], database_labels: NDArray[Any]) -> torch
 
 @dataclass(frozen=True)
 class Validation:
-    """What training is judged by after each epoch: how well held-out items find items with a label in common.
+    """The validation after each epoch: how well held-out items find items with a label in common.
 
     Attributes
     ----------
     inputs : Any
-        The queries: features (n, d) for a head, images for a backbone.
+        Queries: features (n, d) for a head, images for a backbone.
     labels : ndarray
-        Their labels.
+        Labels of the queries.
     database : Any, optional
-        What they are searched in, for instance the training fold. None: the queries themselves, each leaving itself
-        out, which needs no second set and is not flattered by what was learned by heart.
+        The items that are ranked, for instance the training fold. None: the queries themselves, each left out of its
+        own ranking; this needs no second set, and memorized training items do not raise it.
     database_labels : ndarray, optional
-        Its labels.
+        Labels of the database.
     score : callable
-        A `Score`; `h2q.evaluation.embeddings_mean_average_precision` fits with a wrapper that picks ``.value``.
+        A `Score`; with a database, `h2q.evaluation.embeddings_mean_average_precision` fits with a wrapper that picks
+        ``.value``.
     """
 
     inputs: Any
@@ -96,8 +113,8 @@ class Validation:
     score: Score = cosine_mean_average_precision
 
     def evaluate(self, embed: Callable[[Any], NDArray[np.float32]]) -> float:
-        """Return the score of the embeddings that `embed` makes of the inputs."""
+        """Return the score of the inputs as `embed` maps them to embeddings."""
         queries = embed(self.inputs)
         if self.database is None or self.database_labels is None:
-            return float(self.score(queries, queries, self.labels, self.labels))
+            return float(self.score(queries, None, self.labels, None))
         return float(self.score(queries, embed(self.database), self.labels, self.database_labels))

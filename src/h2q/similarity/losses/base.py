@@ -1,11 +1,11 @@
-"""What every loss is: a module ``loss(embeddings, labels)`` that gives a scalar in full precision."""
+"""Base classes of the losses: modules ``loss(embeddings, labels)`` that return a scalar in full precision."""
 
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from h2q.similarity.losses.pairs import check_batch, distinct_pairs, similar_pairs
+from h2q.similarity.losses.pairs import check_batch, check_size, distinct_pairs, similar_pairs
 
 __all__ = ["PairLoss", "SimilarityLoss"]
 
@@ -38,11 +38,18 @@ class SimilarityLoss(nn.Module):
         -------
         Tensor of shape ()
             0, with gradients of 0, where the batch holds nothing that the loss is about (one item has no pairs).
+
+        Raises
+        ------
+        ValueError
+            If shapes do not fit, or entries are so large (above 1e18 in float32) that squared norms overflow, which
+            would give gradients of 0 or NaN.
         """
         check_batch(embeddings, labels)
         with torch.autocast(embeddings.device.type, enabled=False):
             if embeddings.dtype in (torch.float16, torch.bfloat16):
                 embeddings = embeddings.float()
+            check_size(embeddings)
             return self.batch_loss(embeddings, labels)
 
     def batch_loss(self, embeddings: Tensor, labels: Tensor) -> Tensor:

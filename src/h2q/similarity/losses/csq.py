@@ -37,7 +37,9 @@ class CSQ(SimilarityLoss):
     Notes
     -----
     Domain: any embeddings (before the tanh); their norms matter. No parameters: the centers are fixed. Its quantization
-    term is the penalty "csq" (`h2q.similarity.penalties`), with weight 1e-4 in the authors' code.
+    term is the penalty "csq" (`h2q.similarity.penalties`), a sum over bits. The authors' code weighs a mean over bits
+    with 0.05 (their `lambda2`), which is 0.05 / k here, and adds 0.2 times (`lambda1`) a weighted pairwise likelihood,
+    that of `HashNet` between the halves of a batch, which this loss leaves out, as the paper does.
 
     Source: Yuan, Wang, Zhang, Tay, Jie, Liu and Feng, "Central Similarity Quantization for Efficient Image and Video
     Retrieval", CVPR 2020, equations 3 to 6 and algorithm 1, and the authors' code

@@ -40,7 +40,8 @@ class DCH(PairLoss):
     of Householder quantization do.
 
     Source: Cao, Long, Liu and Wang, "Deep Cauchy Hashing for Hamming Space Retrieval", CVPR 2018, equations 2, 6 and 8.
-    The authors' own repository (thulab/DeepHash) has another formula, a logistic of gamma / (gamma^2 + d).
+    Older commits of the authors' repository (thulab/DeepHash, for instance 1453a7c) have another formula, a logistic of
+    gamma / (gamma^2 + d).
 
     Examples
     --------

@@ -28,8 +28,11 @@ class HashNet(PairLoss):
     alpha : float, optional
         Scale of the logistic function, above 0. Default: 10 / k, that of the authors' code.
     growth : float
-        Of beta, an epoch; not negative. Default 1. The authors' code has 0.005 a step, which is 1 for 200 steps an
-        epoch.
+        Growth of beta per epoch, not negative. Default 1. The authors' code has 0.005 per step, which is 1 where an
+        epoch has 200 steps.
+    period : int, optional
+        Number of training steps after which beta grows, in place of `growth`: beta = (1 + steps // period)^(1/2), as in
+        the code of the authors of Householder quantization (200). Default: beta grows by epochs.
     overlap_weights : bool
         Whether c_ij is as published (default); False: 1, as in the authors' code and that of Householder quantization.
     similar_fraction : float, optional
@@ -58,22 +61,37 @@ class HashNet(PairLoss):
         *,
         alpha: float | None = None,
         growth: float = 1.0,
+        period: int | None = None,
         overlap_weights: bool = True,
         similar_fraction: float | None = None,
     ) -> None:
         super().__init__()
         self.alpha = None if alpha is None else check_number(alpha, "alpha", above=0)
         self.growth = check_number(growth, "growth", low=0)
+        self.period = None if period is None else check_integer(period, "period", low=1)
         self.overlap_weights = bool(overlap_weights)
         self.similar_fraction = check_fraction(similar_fraction)
-        self.beta = 1.0
+        self.beta, self.steps = 1.0, 0
 
     def step_epoch(self, epoch: int, n_epochs: int) -> None:
-        """Set beta for an epoch, counted from 0."""
-        self.beta = float((1 + self.growth * check_integer(epoch, "epoch", low=0)) ** 0.5)
+        """Set beta for an epoch, counted from 0; with `period` it depends on the steps alone."""
+        check_integer(epoch, "epoch", low=0)
+        if self.period is None:
+            self.beta = float((1 + self.growth * epoch) ** 0.5)
+
+    def get_extra_state(self) -> dict[str, float]:
+        """Return beta and the number of steps, which `state_dict` holds."""
+        return {"beta": self.beta, "steps": self.steps}
+
+    def set_extra_state(self, state: dict[str, float]) -> None:
+        """Take beta and the number of steps from a `state_dict`."""
+        self.beta, self.steps = float(state["beta"]), int(state["steps"])
 
     def pair_loss(self, embeddings: Tensor, similar: Tensor, pairs: Tensor, labels: Tensor) -> Tensor:
         """Return the weighted mean over pairs."""
+        if self.period is not None:
+            self.beta = float((1 + self.steps // self.period) ** 0.5)
+            self.steps += self.training
         codes = torch.tanh(self.beta * embeddings)
         alpha = 10 / embeddings.shape[1] if self.alpha is None else self.alpha
         values = likelihood_losses(alpha * (codes @ codes.T), similar)
@@ -85,8 +103,8 @@ class HashNet(PairLoss):
     def extra_repr(self) -> str:
         """Return the options, for `repr`."""
         return (
-            f"alpha={self.alpha}, growth={self.growth:g}, overlap_weights={self.overlap_weights}, "
-            f"similar_fraction={self.similar_fraction}"
+            f"alpha={self.alpha}, growth={self.growth:g}, period={self.period}, "
+            f"overlap_weights={self.overlap_weights}, similar_fraction={self.similar_fraction}"
         )
 
 

@@ -38,7 +38,9 @@ class HyP2(SimilarityLoss):
         dimension ceil(log2(n_classes)), see `code_margin`.
     pairs : {"multi-label", "all"}
         Which items form irrelevant pairs: those with two labels or more, as published, or all of them, as in the code
-        of the authors of Householder quantization (there beta is 0.5 to 1.25, and the proxies go through a tanh).
+        of the authors of Householder quantization (there beta is 0.5 to 1.25).
+    squash_proxies : bool
+        Whether the proxies go through a tanh, as in the code of the authors of Householder quantization.
 
     Notes
     -----
@@ -69,19 +71,21 @@ class HyP2(SimilarityLoss):
         beta: float = 0.5,
         margin: float | None = None,
         pairs: Literal["multi-label", "all"] = "multi-label",
+        squash_proxies: bool = False,
     ) -> None:
         super().__init__()
         margin = code_margin(n_bits, n_classes) if margin is None else check_number(margin, "margin", low=-1, high=1)
         self.beta, self.margin = check_number(beta, "beta", low=0), margin
         if pairs not in ("multi-label", "all"):
             raise ValueError(f'pairs must be "multi-label" or "all"; got {pairs!r}')
-        self.pairs = pairs
+        self.pairs, self.squash_proxies = pairs, bool(squash_proxies)
         self.proxies = nn.Parameter(torch.empty(n_classes, check_n_bits(n_bits)))
         nn.init.kaiming_normal_(self.proxies, mode="fan_out")
 
     def batch_loss(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Return the proxy term plus beta times the pair term."""
         proxies = self.proxies.to(embeddings.dtype)
+        proxies = torch.tanh(proxies) if self.squash_proxies else proxies
         has_label = as_multi_hot(labels, len(proxies), embeddings.dtype) > 0
         cosines = cosine_similarities(embeddings, proxies)
         near = mean_where(1 - cosines, has_label)
@@ -95,4 +99,4 @@ class HyP2(SimilarityLoss):
 
     def extra_repr(self) -> str:
         """Return the options, for `repr`."""
-        return f"beta={self.beta:g}, margin={self.margin:g}, pairs={self.pairs!r}"
+        return f"beta={self.beta:g}, margin={self.margin:g}, pairs={self.pairs!r}, squash_proxies={self.squash_proxies}"

@@ -14,6 +14,7 @@ __all__ = [
     "balanced_weights",
     "check_batch",
     "check_fraction",
+    "check_size",
     "cosine_similarities",
     "distinct_pairs",
     "likelihood_losses",
@@ -39,6 +40,17 @@ def check_batch(embeddings: Tensor, labels: Tensor) -> None:
         raise TypeError(f"labels must be whole numbers where they are class ids; got {describe(labels)}")
     if labels.ndim == 2 and not ((labels == 0) | (labels == 1)).all():
         raise ValueError("labels with two dimensions must be multi-hot rows of 0 and 1; got other values")
+
+
+def check_size(embeddings: Tensor) -> None:
+    """Raise if entries are so large that squared norms overflow; NaN and infinity are left to the loss."""
+    limit = float(torch.finfo(embeddings.dtype).max) ** 0.5 / 10
+    largest = float(embeddings.detach().abs().max()) if embeddings.numel() else 0.0
+    if limit < largest < float("inf"):
+        raise ValueError(
+            f"embeddings have entries up to {largest:.1e}: above {limit:.1e} squared norms overflow in "
+            f"{str(embeddings.dtype).removeprefix('torch.')}; scale them, or add weight decay"
+        )
 
 
 def as_multi_hot(labels: Tensor, n_classes: int, dtype: torch.dtype) -> Tensor:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from h2q.checks import check_number
 from h2q.similarity.losses.base import PairLoss
-from h2q.similarity.losses.pairs import balanced_weights, cosine_similarities, mean_where
+from h2q.similarity.losses.pairs import balanced_weights, check_fraction, cosine_similarities, mean_where
 
 __all__ = ["WGLHH"]
 
@@ -29,7 +29,9 @@ class WGLHH(PairLoss):
     similar_weight : float or "balanced", optional
         w of a similar pair, above 0, where that of a dissimilar pair is 1. Default: 1.1 below 32 bits, 1.7 at 64 and
         1.6 otherwise, those of the published code on MS COCO. "balanced": N / N1 and N / N0, so that both
-        kinds weigh the same in a batch, as in the code of the authors of Householder quantization.
+        kinds weigh the same, as in the code of the authors of Householder quantization.
+    similar_fraction : float, optional
+        N1 / N of the whole training set for "balanced", above 0 and below 1. Default: that of each batch.
     form : {"divergence", "h2q_implementation"}
         "h2q_implementation": the formula in the code of the authors of Householder quantization, for reproduction,
         p for dissimilar pairs and p log p - (1 + p) log(1 + p) for similar ones: it lacks terms in log 2, so that the
@@ -60,6 +62,7 @@ class WGLHH(PairLoss):
         *,
         alpha: float = 0.1,
         similar_weight: float | Literal["balanced"] | None = None,
+        similar_fraction: float | None = None,
         form: Literal["divergence", "h2q_implementation"] = "divergence",
     ) -> None:
         super().__init__()
@@ -70,7 +73,10 @@ class WGLHH(PairLoss):
             similar_weight = check_number(similar_weight, "similar_weight", above=0)
         if form not in ("divergence", "h2q_implementation"):
             raise ValueError(f'form must be "divergence" or "h2q_implementation"; got {form!r}')
+        if similar_fraction is not None and similar_weight != "balanced":
+            raise ValueError('similar_fraction needs similar_weight="balanced"')
         self.similar_weight, self.form = similar_weight, form
+        self.similar_fraction = check_fraction(similar_fraction)
 
     def pair_loss(self, embeddings: Tensor, similar: Tensor, pairs: Tensor, labels: Tensor) -> Tensor:
         """Return the weighted mean over pairs."""
@@ -88,10 +94,13 @@ class WGLHH(PairLoss):
 
     def _weights(self, similar: Tensor, pairs: Tensor, n_bits: int, dtype: torch.dtype) -> Tensor:
         if isinstance(self.similar_weight, str):
-            return balanced_weights(similar, pairs, None, dtype)
+            return balanced_weights(similar, pairs, self.similar_fraction, dtype)
         published = 1.1 if n_bits < 32 else 1.7 if n_bits == 64 else 1.6
         return 1 + similar.to(dtype) * ((self.similar_weight or published) - 1)
 
     def extra_repr(self) -> str:
         """Return the options, for `repr`."""
-        return f"alpha={self.alpha:g}, similar_weight={self.similar_weight!r}, form={self.form!r}"
+        return (
+            f"alpha={self.alpha:g}, similar_weight={self.similar_weight!r}, similar_fraction={self.similar_fraction}, "
+            f"form={self.form!r}"
+        )

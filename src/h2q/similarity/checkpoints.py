@@ -1,0 +1,64 @@
+"""The folder of a training: its checkpoints, and the identity of the run that it holds."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from h2q.errors import FileFormatError
+from h2q.files import read_json, write_json
+
+__all__ = ["open_folder", "read_checkpoint"]
+
+_IDENTITY = "training.json"
+
+
+def open_folder(folder: Path, resume: bool, identity: Mapping[str, Any]) -> Path | None:
+    """Return the checkpoint to continue from, None for a fresh start; refuse to mix two runs.
+
+    Parameters
+    ----------
+    folder : path
+        Made if it does not exist.
+    resume : bool
+        Whether to continue a run that the folder holds.
+    identity : mapping
+        JSON-able: all that changes the result of the run.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds a run and `resume` is false, or a run of another identity.
+    FileFormatError
+        If a file in it is damaged.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    described, last = folder / _IDENTITY, folder / "last.ckpt"
+    plain = json.loads(json.dumps(identity))
+    if not last.exists():
+        write_json(described, plain)
+        return None
+    if not resume:
+        raise ValueError(f"{folder} holds a training run already; pass resume=True to continue it, or another folder")
+    before = read_json(described) if described.exists() else {}
+    changed = sorted(key for key in {*before, *plain} if before.get(key) != plain.get(key))
+    if changed:
+        raise ValueError(
+            f"{folder} holds a run with another {' and '.join(changed)}; resume it with the arguments it was started "
+            "with, or pass another folder"
+        )
+    read_checkpoint(last)  # So that a damaged file gets this module's message, not Lightning's.
+    return last
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint: tensors and plain values only, so that loading runs no code."""
+    try:
+        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise
+    except Exception as error:
+        raise FileFormatError(f"{path} is no readable checkpoint, or it is truncated: {error}") from error
+    return checkpoint
