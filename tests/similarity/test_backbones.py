@@ -187,3 +187,18 @@ def test_random_weights_need_no_download_and_give_features(picture):
     features = extract_features([picture] * 3, load_backbone("alexnet", pretrained=False))
     assert features.shape == (3, 4096)
     assert np.isfinite(features).all()
+
+
+def test_resize_modes() -> None:
+    from PIL import Image
+
+    wide = Image.fromarray(np.tile(np.arange(0, 240, 2, dtype=np.uint8), (60, 1))).convert("RGB")  # 120 x 60
+    module = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+    stretched, cropped = (load_backbone(module, image_size=56, resize_mode=mode) for mode in ("stretch", "crop"))
+    assert stretched.resize(wide).shape == cropped.resize(wide).shape == (56, 56, 3)
+    whole, center = stretched.resize(wide)[0, :, 0].astype(int), cropped.resize(wide)[0, :, 0].astype(int)
+    assert (whole[0] < 5, whole[-1] > 230) == (True, True)
+    # The shorter side becomes 64, the longer 128: the middle 56 of these are columns 33.75 to 86.25 of 120.
+    assert (abs(center[0] - 2 * 33.75) < 3, abs(center[-1] - 2 * 86.25) < 3) == (True, True)
+    with pytest.raises(ValueError, match='resize_mode must be "stretch" or "crop"'):
+        load_backbone(module, image_size=56, resize_mode="pad")

@@ -32,6 +32,10 @@ def train(
     bits: Annotated[int, typer.Option(min=1, help="Bits of a code.")] = 64,
     backbone: Annotated[str, typer.Option(help="Network from image to features.")] = "efficientnet-lite0",
     image_size: Annotated[int | None, typer.Option(min=1, help="Side in pixels that images are resized to.")] = None,
+    resize_mode: Annotated[
+        str | None,
+        typer.Option(help="stretch, or crop: shorter side to 8/7 of the size, then its center; default: the preset's."),
+    ] = None,
     fine_tune: Annotated[
         int, typer.Option(min=0, help="Number of the backbone's last blocks to train, after the head; 0: frozen.")
     ] = 0,
@@ -88,6 +92,8 @@ def train(
         raise typer.BadParameter(f"expected csv or tensorboard; got {log!r}", param_hint="--log")
     if preset not in (None, *PRESETS):
         raise typer.BadParameter(f"expected one of {', '.join(PRESETS)}; got {preset!r}", param_hint="--preset")
+    if resize_mode not in (None, "stretch", "crop"):
+        raise typer.BadParameter(f"expected stretch or crop; got {resize_mode!r}", param_hint="--resize-mode")
     whole = fine_tune_all or preset == "paper"
     tuned = whole or fine_tune > 0
     chosen = preset_for(loss, preset or ("fine-tune" if tuned else "head"))  # type: ignore[arg-type]
@@ -100,6 +106,7 @@ def train(
         loss_options={**chosen.loss_options, **_pairs(loss_option, "--loss-option")},
         backbone=backbone,
         image_size=image_size,
+        resize_mode=resize_mode or chosen.resize_mode,  # type: ignore[arg-type]
         train_blocks=None if whole else fine_tune,
         head_first=preset != "paper",
         head_settings=None if tuned else settings,

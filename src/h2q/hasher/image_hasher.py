@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -50,6 +50,8 @@ class ImageHasher(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no t
         What `h2q.similarity.load_backbone` takes or returns.
     image_size : int, optional
         Side in pixels that images are resized to; by default the backbone's own.
+    resize_mode : {"stretch", "crop"}
+        How images come to that size: stretched, or resized and center-cropped, see `h2q.similarity.Backbone`.
     train_blocks : int or None
         Number of the backbone's last blocks that are fine-tuned after the head was trained on frozen features; 0: none,
         which takes seconds once features are computed; None: all.
@@ -113,6 +115,7 @@ class ImageHasher(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no t
         loss_options: Mapping[str, Any] | None = None,
         backbone: "str | nn.Module | Backbone" = "efficientnet-lite0",
         image_size: int | None = None,
+        resize_mode: Literal["stretch", "crop"] = "stretch",
         train_blocks: int | None = 0,
         head_first: bool = True,
         head_settings: "TrainingSettings | None" = None,
@@ -123,8 +126,8 @@ class ImageHasher(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no t
     ) -> None:
         self.n_bits = n_bits
         self.loss, self.loss_options, self.penalty = loss, loss_options, penalty
-        self.backbone, self.image_size, self.train_blocks = backbone, image_size, train_blocks
-        self.head_first = head_first
+        self.backbone, self.image_size, self.resize_mode = backbone, image_size, resize_mode
+        self.train_blocks, self.head_first = train_blocks, head_first
         self.head_settings, self.network_settings = head_settings, network_settings
         self.quantizer, self.random_state = quantizer, random_state
 
@@ -205,7 +208,7 @@ class ImageHasher(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no t
         classes = as_class_labels(train.labels)
         backbone = self.backbone
         if not isinstance(backbone, Backbone):
-            backbone = load_backbone(backbone, image_size=self.image_size)
+            backbone = load_backbone(backbone, image_size=self.image_size, resize_mode=self.resize_mode)
         backbone, head, histories = self._train(backbone, train, classes, held_out, run)
         quantizer = clone(self.quantizer or HouseholderQuantizer(center=False, random_state=self.random_state))
         quantizer.fit(embed_features(head, train.features(backbone, run.progress)))
@@ -356,7 +359,7 @@ class ImageHasher(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no t
             "loss": self.loss if isinstance(self.loss, str) else type(self.loss).__name__,
             "backbone": {
                 "name": backbone.name, "version": backbone.version, "image_size": backbone.image_size,
-                "mean": list(backbone.mean), "std": list(backbone.std),
+                "mean": list(backbone.mean), "std": list(backbone.std), "resize_mode": backbone.resize_mode,
             },
         }  # fmt: skip
         with HasherFolder(folder).write(description) as files:
@@ -430,8 +433,11 @@ def _read_backbone(file: Path, description: dict[str, Any], module: "nn.Module |
         load_backbone(name, pretrained=False, image_size=size).module if module is None else copy.deepcopy(module)
     )
     _load_weights(skeleton, file, "backbone")
-    mean, std = tuple(description["mean"]), tuple(description["std"])
-    return dataclasses.replace(load_backbone(skeleton, image_size=size, mean=mean, std=std), name=name)
+    loaded = load_backbone(
+        skeleton, image_size=size, mean=tuple(description["mean"]), std=tuple(description["std"]),
+        resize_mode=description["resize_mode"],
+    )  # fmt: skip
+    return dataclasses.replace(loaded, name=name)
 
 
 def _read_head(file: Path, n_features: int, n_dimensions: int) -> "HashHead":

@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +42,9 @@ class Backbone:
         What is subtracted from red, green and blue, and what they are then divided by, in units of the range 0 to 1.
     version : str
         Changes when the weights change: part of the key of caches.
+    resize_mode : {"stretch", "crop"}
+        How images come to that size: "stretch" does not keep the aspect ratio (bicubic); "crop" resizes the shorter
+        side to 8/7 of the size (256 for 224; bilinear) and keeps the center, as torchvision's ImageNet transforms do.
     """
 
     name: str
@@ -51,15 +54,22 @@ class Backbone:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     version: str
+    resize_mode: Literal["stretch", "crop"] = "stretch"
 
     def resize(self, image: "Image") -> NDArray[np.uint8]:
-        """Resize a PIL image to uint8 pixels (image_size, image_size, 3), bicubic; the aspect ratio is not kept.
+        """Resize a PIL image to uint8 pixels (image_size, image_size, 3), as `resize_mode` says.
 
         The EXIF orientation is applied first, and transparency composited over white (`h2q.datasets.images.to_rgb`).
         """
-        size = (self.image_size, self.image_size)
-        resampling = require("PIL.Image", "images").Resampling.BICUBIC
-        return np.asarray(to_rgb(image).resize(size, resampling), dtype=np.uint8)
+        image, side = to_rgb(image), self.image_size
+        resampling = require("PIL.Image", "images").Resampling
+        if self.resize_mode == "stretch":
+            return np.asarray(image.resize((side, side), resampling.BICUBIC), dtype=np.uint8)
+        shorter = round(side * 8 / 7)
+        width, height = (shorter * length // min(image.size) for length in image.size)
+        left, top = round((width - side) / 2), round((height - side) / 2)
+        image = image.resize((width, height), resampling.BILINEAR).crop((left, top, left + side, top + side))
+        return np.asarray(image, dtype=np.uint8)
 
     def normalize(self, pixels: "torch.Tensor") -> "torch.Tensor":
         """Turn uint8 pixels (n, height, width, 3) into what `module` takes: float32 (n, 3, height, width).
@@ -192,6 +202,7 @@ def load_backbone(
     image_size: int | None = None,
     mean: tuple[float, float, float] = IMAGENET_MEAN,
     std: tuple[float, float, float] = IMAGENET_STD,
+    resize_mode: Literal["stretch", "crop"] = "stretch",
 ) -> Backbone:
     """Load a backbone by name, or take any module for one.
 
@@ -212,6 +223,8 @@ def load_backbone(
     mean, std : tuple of three floats
         The normalization of a module of your own, in units of the range 0 to 1; ImageNet's by default. Backbones by
         name have theirs.
+    resize_mode : {"stretch", "crop"}
+        How images come to that size, see `Backbone`.
 
     Returns
     -------
@@ -241,11 +254,13 @@ def load_backbone(
     (1280, 128)
     """
     nn = require("torch", "images").nn
+    if resize_mode not in ("stretch", "crop"):
+        raise ValueError(f'resize_mode must be "stretch" or "crop"; got {resize_mode!r}')
     if isinstance(backbone, nn.Module):
         size = check_integer(224 if image_size is None else image_size, "image_size", low=1)
-        return Backbone(
-            type(backbone).__name__, backbone.eval(), _measure_width(backbone, size), size, mean, std, _digest(backbone)
-        )
+        width = _measure_width(backbone, size)
+        name = type(backbone).__name__
+        return Backbone(name, backbone.eval(), width, size, mean, std, _digest(backbone), resize_mode)
     if not isinstance(backbone, str):
         raise TypeError(f"backbone must be a name or a torch.nn.Module; got {describe(backbone)}")
     if backbone not in BACKBONES:
@@ -258,7 +273,7 @@ def load_backbone(
     if backbone == "efficientnet-lite0" and size % 32:
         raise ValueError(f"image_size of efficientnet-lite0 must be a multiple of 32; got {size}")
     module = recipe.load(None if weights is None else _read_state(weights), pretrained).eval()
-    return Backbone(backbone, module, recipe.n_features, size, recipe.mean, recipe.std, _digest(module))
+    return Backbone(backbone, module, recipe.n_features, size, recipe.mean, recipe.std, _digest(module), resize_mode)
 
 
 def _measure_width(module: "torch.nn.Module", image_size: int) -> int:

@@ -30,7 +30,8 @@ _ABANDONED_SECONDS = 7 * 24 * 3600.0
 
 def feature_file(cache_key: str, backbone: Backbone) -> Path:
     """Return the path of the file for the features of the data set with this key, whether it exists or not."""
-    name = f"{cache_key}-{backbone.name}-{backbone.version}-{backbone.image_size}px-v{_VERSION}.safetensors"
+    size = f"{backbone.image_size}px{'-crop' if backbone.resize_mode == 'crop' else ''}"
+    name = f"{cache_key}-{backbone.name}-{backbone.version}-{size}-v{_VERSION}.safetensors"
     return cache_folder() / "features" / name
 
 

@@ -172,7 +172,10 @@ def fine_tune(
         ),
         run=run,
     )  # fmt: skip
-    trained = load_backbone(network.backbone, image_size=backbone.image_size, mean=backbone.mean, std=backbone.std)
+    trained = load_backbone(
+        network.backbone, image_size=backbone.image_size, mean=backbone.mean, std=backbone.std,
+        resize_mode=backbone.resize_mode,
+    )  # fmt: skip
     return TrainedNetwork(dataclasses.replace(trained, name=backbone.name), head, objective.loss, history)
 
 

@@ -144,8 +144,8 @@ class Preset:
         Optimizer, rates, epochs, head, augmentation.
     loss_options : mapping
         Options of the loss, see `h2q.similarity.losses.make_loss`.
-    resize : {"stretch", "crop"}
-        How images are brought to the backbone's size, see `h2q.similarity.load_backbone`.
+    resize_mode : {"stretch", "crop"}
+        How images come to the backbone's size, see `h2q.similarity.load_backbone`.
     penalty : str or None
         The loss's quantization penalty, a name in `h2q.similarity.penalties.PENALTIES`; None: it has none.
     penalty_options : mapping
@@ -158,7 +158,7 @@ class Preset:
 
     settings: TrainingSettings
     loss_options: Mapping[str, Any] = field(default_factory=dict)
-    resize: Literal["stretch", "crop"] = "stretch"
+    resize_mode: Literal["stretch", "crop"] = "stretch"
     penalty: str | None = None
     penalty_options: Mapping[str, Any] = field(default_factory=dict)
     penalty_weights: tuple[float, ...] = ()
