@@ -1,6 +1,5 @@
 """A save is all or nothing: errors, interrupts and kills leave the old hasher or the new one."""
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ from torch import nn
 
 from h2q import ImageHasher
 from h2q.errors import FileFormatError
+from h2q.files import read_checked_json, write_checked_json
 from h2q.hasher import is_hasher, is_vacant
 from h2q.quantization import RandomRotationQuantizer
 from h2q.similarity.backbones import load_backbone
@@ -154,6 +154,6 @@ def test_other_folders_are_not_touched(tmp_path: Path) -> None:
 def test_a_description_names_files_of_its_folder_only(names: Any, tmp_path: Path) -> None:
     _make(0).save(tmp_path / "hasher")
     file = tmp_path / "hasher" / "hasher.json"
-    file.write_text(json.dumps({**json.loads(file.read_text()), "files": names}))
+    write_checked_json(file, {**read_checked_json(file), "files": names})
     with pytest.raises(FileFormatError, match="does not name the files of the hasher"):
         _codes(tmp_path / "hasher")

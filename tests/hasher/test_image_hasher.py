@@ -1,6 +1,5 @@
 """Images in, neighbors out: the facade on real images."""
 
-import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from torch import nn
 from h2q import ImageHasher, pack_bits, unpack_bits
 from h2q.datasets import ImageDataset, load_dataset
 from h2q.errors import FileFormatError
+from h2q.files import read_checked_json, write_checked_json
 from h2q.quantization import HouseholderQuantizer, ITQQuantizer
 from h2q.similarity.images import as_images
 from h2q.similarity.presets import FINE_TUNE, HEAD, settings_for
@@ -206,15 +206,19 @@ def _damage(folder: Path, how: str) -> None:
         next(folder.glob("quantizer-*")).unlink()
     elif how == "not JSON":
         (folder / "hasher.json").write_text("{")
+    elif how == "one bit":
+        described = bytearray((folder / "hasher.json").read_bytes())
+        described[40] ^= 1
+        (folder / "hasher.json").write_bytes(described)
     elif how == "no description":
         (folder / "hasher.json").unlink()
     else:
-        described = json.loads((folder / "hasher.json").read_text())
+        described = read_checked_json(folder / "hasher.json")
         if how == "newer":
             described["format_version"] = 99
         else:
             del described["n_features"]
-        (folder / "hasher.json").write_text(json.dumps(described))
+        write_checked_json(folder / "hasher.json", described)
 
 
 @pytest.mark.parametrize(
@@ -222,7 +226,8 @@ def _damage(folder: Path, how: str) -> None:
     [
         ("truncated head", "truncated"),
         ("no quantizer", r"quantizer-\w+\.safetensors is missing"),
-        ("not JSON", "hasher.json is truncated or not JSON"),
+        ("not JSON", r"hasher\.json"),
+        ("one bit", r"hasher\.json is damaged"),
         ("no description", "no hasher.json"),
         ("newer", "upgrade"),
         ("incomplete", "has no 'n_features'"),

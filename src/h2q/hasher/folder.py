@@ -19,7 +19,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from h2q.errors import FileFormatError
-from h2q.files import FORMAT_VERSION, read_json, write_json
+from h2q.files import FORMAT_VERSION, read_checked_json, write_checked_json
 
 __all__ = ["HasherFolder", "is_hasher", "is_vacant"]
 
@@ -86,8 +86,8 @@ class HasherFolder:
         file = self.path / _DESCRIPTION
         if not is_hasher(self.path):
             raise FileFormatError(f"{self.path} holds no hasher: it has no {_DESCRIPTION}")
-        description = read_json(file)
-        if not isinstance(description, dict) or description.get("kind") != _KIND:
+        description = read_checked_json(file)
+        if description.get("kind") != _KIND:
             raise FileFormatError(f"{file} does not describe a hasher")
         version = description.get("format_version")
         if not isinstance(version, int) or version > FORMAT_VERSION:
@@ -128,7 +128,7 @@ class HasherFolder:
                 header = {"kind": _KIND, "format_version": FORMAT_VERSION, "files": names}
                 try:
                     yield files
-                    write_json(self.path / _DESCRIPTION, {**header, **description})
+                    write_checked_json(self.path / _DESCRIPTION, {**header, **description})
                 finally:
                     self._clear_away(keep=self._named())
         except Timeout as error:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from h2q.errors import FileFormatError
-from h2q.files import read_json, write_json
+from h2q.files import read_checked_json, write_checked_json
 
 __all__ = ["open_folder", "read_checkpoint"]
 
@@ -38,11 +38,11 @@ def open_folder(folder: Path, resume: bool, identity: Mapping[str, Any]) -> Path
     described, last = folder / _IDENTITY, folder / "last.ckpt"
     plain = json.loads(json.dumps(identity))
     if not last.exists():
-        write_json(described, plain)
+        write_checked_json(described, plain)
         return None
     if not resume:
         raise ValueError(f"{folder} holds a training run already; pass resume=True to continue it, or another folder")
-    before = read_json(described) if described.exists() else {}
+    before = read_checked_json(described) if described.exists() else {}
     changed = sorted(key for key in {*before, *plain} if before.get(key) != plain.get(key))
     if changed:
         raise ValueError(
