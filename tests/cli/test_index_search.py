@@ -206,3 +206,50 @@ def test_search_refuses(
     np.save("wide.npy", np.load("x.npy")[:, :10])
     np.save("wide_codes.npy", np.zeros((2, 9), np.uint8))
     assert message in fails(exit_code, "search", *arguments)
+
+
+def test_check_finds_a_damaged_file_and_repairs(run: Any, document: Any, index_folder: Path) -> None:
+    sound = document("check", index_folder)
+    assert sound["sound"]
+    assert sound["items"] == len(np.load("x.npy"))
+    assert "index is sound: 1,797 items, " in run("check", index_folder).stdout
+    segment = next(index_folder.glob("segment-*"))
+    content = bytearray(segment.read_bytes())
+    content[-1] ^= 1
+    segment.write_bytes(content)
+    result = run("check", index_folder)
+    assert result.exit_code == 1
+    assert f"{segment.name}: " in result.stdout
+    assert "index is damaged: " in result.stdout
+    search = run("search", index_folder, "queries.npy")
+    assert search.exit_code == 1
+    assert f"{segment.name} is damaged" in search.stderr
+    result = run("check", index_folder, "--repair")
+    assert result.exit_code == 0, result.stdout
+    assert "index is repaired: it holds" in result.stdout
+    assert run("search", index_folder, "queries.npy").exit_code == 0
+    assert run("check", index_folder).exit_code == 0
+
+
+def test_check_refuses_what_is_not_an_index(fails: Any, index_folder: Path) -> None:
+    assert "there is no index at" in fails(1, "check", "nowhere")
+    (index_folder / "manifest.json").unlink()
+    (index_folder / "manifest.backup.json").unlink()
+    assert "is not an index of h2q: it holds no manifest.json" in fails(1, "check", index_folder)
+
+
+def test_a_missing_manifest_is_restored_from_its_copy(run: Any, fails: Any, index_folder: Path) -> None:
+    (index_folder / "manifest.json").unlink()
+    assert "repair it (h2q check" in fails(1, "index", "build", "x.npy", "-q", "quantizer.safetensors", "-o", "index")
+    assert run("check", index_folder, "--repair").exit_code == 0
+    assert len(h2q.BinaryIndex.open(index_folder)) == 1797
+
+
+def test_a_save_leaves_the_users_files_alone(run: Any, codes_file: Path) -> None:
+    assert run("index", "build", codes_file, "-o", "index").exit_code == 0
+    for name in ("segment-analysis.csv", "quantizer-notes.md", "manifest.json.bak"):
+        Path("index", name).write_text("mine")
+    assert run("index", "build", codes_file, "-o", "index").exit_code == 0
+    assert run("index", "compact", "index").exit_code == 0
+    for name in ("segment-analysis.csv", "quantizer-notes.md", "manifest.json.bak"):
+        assert Path("index", name).read_text() == "mine"

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from sklearn.datasets import load_digits
 
 from h2q.index import BinaryIndex, Index, open_index
+from h2q.index.columns import Columns
 from h2q.index.searching import search_in_steps
 from h2q.index.segments import Segment
 from h2q.quantization import HouseholderQuantizer
@@ -146,7 +147,7 @@ def test_reranking_all_items_is_the_exact_float_search(quantizer: HouseholderQua
 @pytest.mark.parametrize("options", [{}, {"scoring": "asymmetric"}, {"candidates": 40}])
 def test_queries_searched_a_few_at_a_time_find_the_same(index: BinaryIndex, options) -> None:
     def search(**more):
-        segments = [Segment({"codes": index.codes(index.ids), "ids": index.ids, "embeddings": DIGITS})]
+        segments = [Segment(Columns({"codes": index.codes(index.ids), "ids": index.ids, "embeddings": DIGITS}))]
         settings = {"quantizer": index.quantizer, "scoring": "hamming"} | options | more
         return search_in_steps(segments, DIGITS[:50], 5, **settings)
 

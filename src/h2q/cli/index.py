@@ -88,7 +88,8 @@ def append(
     index, stored = BinaryIndex.open(folder), open_array(items)
     if index.keeps_embeddings and stored.holds_codes:
         raise ValueError(f"{items} holds codes, but {folder} keeps embeddings: append the embeddings themselves")
-    _add_and_save(index, items, stored, ids, folder, replace=replace, as_json=as_json)
+    with index.locked():
+        _add_and_save(index, items, stored, ids, folder, replace=replace, as_json=as_json)
 
 
 def _add_and_save(
@@ -145,8 +146,9 @@ def remove(
     parts = ids.split(",")
     listed = all(part.strip().isdecimal() for part in parts)
     wanted = [int(part) for part in parts] if listed else open_array(ids, ndim=1).read()
-    index.remove(wanted)
-    index.save(folder)
+    with index.locked():
+        index.remove(wanted)
+        index.save(folder)
     _report(index, folder, {"removed": len(wanted)}, f"{len(wanted):,} items removed in", began, as_json)
 
 
@@ -156,8 +158,9 @@ def compact(folder: FolderArgument, as_json: JsonOption = False) -> None:
 
     began = time.perf_counter()
     index = BinaryIndex.open(folder)
-    index.compact()
-    index.save(folder)
+    with index.locked():
+        index.compact()
+        index.save(folder)
     _report(index, folder, {}, "compacted in", began, as_json)
 
 

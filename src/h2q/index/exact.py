@@ -1,29 +1,53 @@
 """Exact search in process, over codes in memory or mapped from a folder."""
 
 import os
-from dataclasses import replace
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from h2q.checks import as_ids, bytes_per_code, check_integer, check_metric, check_n_bits
-from h2q.errors import describe
-from h2q.index.folder import IndexState, read_folder, write_folder
+from h2q.checks import as_ids, bytes_per_code, check_integer, check_metric, check_n_bits, check_number
+from h2q.errors import FileFormatError, describe
+from h2q.index.columns import Columns
+from h2q.index.folder import MANIFEST, IndexFolder
 from h2q.index.items import check_items
+from h2q.index.merging import merge
 from h2q.index.neighbors import Neighbors, RadiusNeighbors
 from h2q.index.protocol import Index
 from h2q.index.searching import nearest_by_codes, nearest_by_weights, search_in_steps, within
 from h2q.index.segments import Segment, find_ids, gather, join, merge_small, remove_rows
+from h2q.index.state import IndexState
 
 __all__ = ["BinaryIndex"]
 
 _MAX_ID = 2**63 - 1
+_TIMEOUT = 60.0  # seconds
+
+
+@dataclass(frozen=True)
+class _View:
+    """The index in memory and where it came from; replaced as a whole, so that an interrupt leaves it consistent.
+
+    `saved` is the content of the folder when this index last read or wrote it, and `pending` what a save was about to
+    make of it: where the save was interrupted, that may have been committed or not.
+    """
+
+    state: IndexState
+    folder: IndexFolder | None = None
+    saved: IndexState | None = None
+    pending: IndexState | None = None
 
 
 class BinaryIndex(Index):
     """An exact index of binary codes.
+
+    Several threads may use one index at once: changes and saves wait for each other, searches see the items as they
+    were when the search began and wait for nothing.
 
     Parameters
     ----------
@@ -77,14 +101,21 @@ class BinaryIndex(Index):
         if keep_embeddings and quantizer is None:
             raise ValueError("keep_embeddings needs a quantizer, which makes the codes: BinaryIndex(quantizer=...)")
         options = {"keep_embeddings": keep_embeddings, "metric": metric}
-        self._snapshot: IndexState | None = IndexState(check_n_bits(n_bits), (), 0, quantizer, options)
-        self._folder: Path | None = None
+        self._current: _View | None = _View(IndexState(check_n_bits(n_bits), (), 0, quantizer, options))
+        self._changing = threading.RLock()
+
+    @property
+    def _view(self) -> _View:
+        if self._current is None:
+            raise ValueError("the index is closed; open it again")
+        return self._current
 
     @property
     def _state(self) -> IndexState:
-        if self._snapshot is None:
-            raise ValueError("the index is closed; open it again")
-        return self._snapshot
+        return self._view.state
+
+    def _set_state(self, state: IndexState) -> None:
+        self._current = replace(self._view, state=state)
 
     @property
     def n_bits(self) -> int:
@@ -109,7 +140,8 @@ class BinaryIndex(Index):
     @property
     def address(self) -> str | None:
         """Folder that the index was opened from or last saved to; None before the first save."""
-        return None if self._folder is None else str(self._folder)
+        folder = self._view.folder
+        return None if folder is None else str(folder.path)
 
     @property
     def ids(self) -> NDArray[np.int64]:
@@ -132,7 +164,7 @@ class BinaryIndex(Index):
 
     def __repr__(self) -> str:
         """Name the bits, the quantizer, and the number of items."""
-        if self._snapshot is None:
+        if self._current is None:
             return "BinaryIndex(closed)"
         quantizer = "" if self.quantizer is None else f", quantizer={type(self.quantizer).__name__}"
         return f"BinaryIndex({self.n_bits}{quantizer}, {len(self)} items)"
@@ -160,18 +192,19 @@ class BinaryIndex(Index):
         """
         columns = self._columns(items)
         n = len(columns["codes"])
-        state = self._state
-        if ids is None and state.next_id + n > _MAX_ID:
-            raise ValueError(f"there are no ids left after {state.next_id - 1}: give ids")
-        new = np.arange(state.next_id, state.next_id + n) if ids is None else as_ids(ids, n)
-        if ids is not None:
-            taken = new[find_ids(state.segments, new)]
-            if len(taken):
-                raise ValueError(
-                    f"ids holds {len(taken)} id(s) that the index already has (first: {taken[0]}); choose other ids, "
-                    "or replace these items with upsert"
-                )
-        self._snapshot = _with_items(state, state.segments, columns, new)
+        with self._changing:
+            state = self._state
+            if ids is None and state.next_id + n > _MAX_ID:
+                raise ValueError(f"there are no ids left after {state.next_id - 1}: give ids")
+            new = np.arange(state.next_id, state.next_id + n) if ids is None else as_ids(ids, n)
+            if ids is not None:
+                taken = new[find_ids(state.segments, new)]
+                if len(taken):
+                    raise ValueError(
+                        f"ids holds {len(taken)} id(s) that the index already has (first: {taken[0]}); choose other "
+                        "ids, or replace these items with upsert"
+                    )
+            self._set_state(_with_items(state, state.segments, columns, new))
         return new
 
     def upsert(self, items: Any, ids: Any) -> None:
@@ -199,8 +232,9 @@ class BinaryIndex(Index):
         """
         columns = self._columns(items)
         new = as_ids(ids, len(columns["codes"]))
-        state = self._state
-        self._snapshot = _with_items(state, remove_rows(state.segments, new), columns, new)
+        with self._changing:
+            state = self._state
+            self._set_state(_with_items(state, remove_rows(state.segments, new), columns, new))
 
     def remove(self, ids: Any) -> None:
         """Remove items; if an id is unknown, none is removed.
@@ -216,13 +250,15 @@ class BinaryIndex(Index):
             If they are not ids, given twice, or there is no such item.
         """
         wanted = as_ids(ids)
-        state = self._state
-        unknown = wanted[~find_ids(state.segments, wanted)]
-        if len(unknown):
-            raise ValueError(
-                f"{len(unknown)} of {len(wanted)} ids are not in the index (first: {unknown[0]}); nothing was removed"
-            )
-        self._snapshot = replace(state, segments=remove_rows(state.segments, wanted))
+        with self._changing:
+            state = self._state
+            unknown = wanted[~find_ids(state.segments, wanted)]
+            if len(unknown):
+                raise ValueError(
+                    f"{len(unknown)} of {len(wanted)} ids are not in the index (first: {unknown[0]}); nothing was "
+                    "removed"
+                )
+            self._set_state(replace(state, segments=remove_rows(state.segments, wanted)))
 
     def codes(self, ids: Any) -> NDArray[np.uint8]:
         """Return the packed codes of items, uint8 of shape (n, ceil(n_bits / 8)).
@@ -315,45 +351,124 @@ class BinaryIndex(Index):
         """Load or compile the search kernels, which the first search would otherwise wait for."""
         state = self._state
         for segment in state.segments[:1]:
-            row = [Segment({name: values[:1] for name, values in segment.columns.items()})]
+            row = [Segment(Columns({name: segment.columns[name][:1] for name in ("codes", "ids")}))]
             nearest_by_codes(row, segment.codes[:1], 1)
             within(row, segment.codes[:1], 0)
             nearest_by_weights(row, np.ones((1, state.n_bits), np.float32), 1)
 
-    def save(self, path: str | os.PathLike[str] | None = None) -> None:
+    def save(self, path: str | os.PathLike[str] | None = None, *, timeout: float = _TIMEOUT) -> None:
         """Write the index to a folder; what is already there is not written again.
 
-        A save that is killed, or runs into a full disk, leaves the index that was there as it was. A new index
-        replaces one that is in the folder.
+        A save that fails or is killed leaves the index that was there as it was. A new index replaces one that is in
+        the folder. Changes that another process saved since this index was opened are taken up, if they concern other
+        items.
 
         Parameters
         ----------
         path : path, optional
             The folder; made if need be. Default: where the index was opened from or last saved to.
+        timeout : float
+            Seconds to wait for another process that is saving to the folder.
 
         Raises
         ------
         ValueError
             If no folder is given, and there is no default.
         FileExistsError
-            If the folder holds other files, or an index that was changed by another process since this one was
-            opened.
+            If the folder holds other files, or another process changed the same items or replaced the index.
         TimeoutError
-            If another process is saving to it.
+            If another process is still saving after `timeout` seconds.
+        DiskFullError
+            If the disk is full.
         """
-        folder = self._folder if path is None else Path(path).resolve()
+        timeout = check_number(timeout, "timeout", low=0)
+        with self._changing:
+            own = self._view.folder
+            folder = own if path is None else IndexFolder(Path(path).resolve())
+            if folder is None:
+                raise ValueError("path is missing: the index has not been saved yet")
+            if own is not None and folder.path == own.path:
+                folder = own
+            with folder.locked(timeout):
+                # The folder may have been deleted since it was opened.
+                if folder is not own or not folder.holds_index():
+                    self._write(folder, self._state.unsaved())
+                else:
+                    self._take_up(folder)
+                    self._write(folder, self._state)
+
+    def _take_up(self, folder: IndexFolder) -> None:
+        """Merge in what another process saved to the index's folder since it was last read or written."""
+        manifest = folder.read_manifest()
+        view = self._view
+        if view.pending is not None and manifest.generation == view.pending.generation:
+            view = self._current = replace(view, saved=view.pending, pending=None)
+        saved = view.saved
+        if saved is None or manifest.generation == saved.generation:
+            return
+        if manifest.uid != saved.uid:
+            raise FileExistsError(
+                f"another index was saved to {folder.path} since this one was opened; save to another folder"
+            )
+        disk = folder.read()
+        self._current = _View(merge(saved, view.state, disk, may_be_there=view.pending is not None), folder, disk)
+
+    def _write(self, folder: IndexFolder, state: IndexState) -> None:
+        """Write a state to a locked folder; whatever happens, adopt it if and only if it was committed."""
+        written, pending = None, self._view.pending
+        try:
+            written = folder.write_parts(state)
+            self._current = replace(self._view, pending=written)
+            folder.commit(written)
+        finally:
+            if written is not None and folder.holds_generation(written.generation):
+                self._current = _View(written, folder, written)
+            else:
+                self._current = replace(self._view, pending=pending)
+                folder.delete_left_overs()
+        folder.write_backup()
+        folder.delete_left_overs()
+
+    @contextmanager
+    def locked(self, timeout: float = _TIMEOUT) -> Iterator[Self]:
+        """Keep other processes from saving to the index's folder, and take up what they saved before.
+
+        Within the block, ids that `add` chooses cannot clash with those that another process chooses.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> index = BinaryIndex(8)
+        >>> index.save(tempfile.mkdtemp())
+        >>> with index.locked():
+        ...     ids = index.add(np.array([[1], [2]], dtype=np.uint8))
+        ...     index.save()
+        """
+        folder = self._view.folder
         if folder is None:
-            raise ValueError("path is missing: the index has not been saved yet")
-        state = self._state
-        if folder != self._folder:
-            segments = tuple(replace(segment, file=None) for segment in state.segments)
-            state = replace(state, segments=segments, generation="")
-        self._snapshot = write_folder(folder, state)
-        self._folder = folder
+            raise ValueError("the index has not been saved yet: there is no folder to lock")
+        with self._changing, folder.locked(check_number(timeout, "timeout", low=0)):
+            self._take_up(folder)
+            yield self
+
+    def refresh(self) -> None:
+        """Take up what other processes saved since the index was opened; unsaved changes are kept.
+
+        Raises
+        ------
+        FileExistsError
+            If another process changed the same items, or replaced the index.
+        """
+        with self._changing:
+            folder = self._view.folder
+            if folder is not None:
+                self._take_up(folder)
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Self:
         """Open an index that `save` wrote; its arrays are mapped from the files, not read.
+
+        Every part of the files is compared with its checksum before it is first used.
 
         Raises
         ------
@@ -362,24 +477,41 @@ class BinaryIndex(Index):
         FileFormatError
             If it is not an index, damaged, or from a newer version of h2q.
         """
-        folder = Path(path).resolve()
-        state = read_folder(folder)
-        index = cls(state.n_bits, quantizer=state.quantizer, **state.options)
-        index._snapshot, index._folder = state, folder
+        folder = IndexFolder(Path(path).resolve())
+        state = folder.read()
+        try:
+            index = cls(state.n_bits, quantizer=state.quantizer, **state.options)
+        except (TypeError, ValueError) as error:
+            raise FileFormatError(
+                f"{folder.path / MANIFEST} has options that this h2q does not know: {error}"
+            ) from error
+        index._current = _View(state, folder, state)
         return index
 
     def close(self) -> None:
         """Release the mapped files without saving; the index cannot be used any more."""
-        self._snapshot = None
+        self._current = None
 
     def compact(self) -> None:
         """Make one segment of all, without the removed items; the next `save` writes it whole.
 
         Use it after many additions or removals: a search scans every segment.
         """
-        state = self._state
-        if state.segments:
-            self._snapshot = replace(state, segments=(join(state.segments),))
+        with self._changing:
+            state = self._state
+            if state.segments:
+                self._set_state(replace(state, segments=(join(state.segments),)))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what pickle stores: the folder if all is saved there, otherwise the items."""
+        view = self._view
+        if view.folder is not None and view.state is view.saved:
+            return {"path": view.folder.path}
+        return {"state": view.state.unsaved()}
+
+    def __setstate__(self, stored: dict[str, Any]) -> None:
+        self._changing = threading.RLock()
+        self._current = self.open(stored["path"])._current if "path" in stored else _View(stored["state"])
 
     def _columns(self, items: Any) -> dict[str, NDArray[Any]]:
         """Return the columns of new items, all but their ids."""
@@ -400,6 +532,6 @@ def _with_items(
     if len(ids) == 0:
         return state
     order = np.argsort(ids, kind="stable")
-    new = Segment({name: values[order] for name, values in (columns | {"ids": ids}).items()})
+    new = Segment(Columns({name: values[order] for name, values in (columns | {"ids": ids}).items()}))
     next_id = max(state.next_id, int(ids.max()) + 1)
     return replace(state, segments=merge_small([*segments, new]), next_id=next_id)

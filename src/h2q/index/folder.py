@@ -1,18 +1,21 @@
 """A binary index on disk: a folder of files that never change, and a manifest that names those that count.
 
-    manifest.json             what the index is, and the names of the other files
-    segment-*.safetensors     codes, ids and, where kept, embeddings of a run of items
-    removed-*.safetensors     the rows of each segment that were removed
+    manifest.json             what the index is, and the names and checksums of the other files
+    manifest.backup.json      copy of the manifest, for repair
+    segment-*.safetensors     items: codes, ids and, where kept, embeddings
+    removed-*.safetensors     rows of each segment that were removed
     quantizer-*.safetensors   the quantizer, where there is one
+    .lock                     held while a process saves
 
 The manifest is replaced last and in one step: until then the old index is whole, from then on the new one.
 """
 
+import os
 import re
-import uuid
+import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,231 +24,318 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from h2q import quantization
-from h2q._version import __version__
 from h2q.checks import bytes_per_code
-from h2q.errors import FileFormatError, describe
-from h2q.files import FORMAT_VERSION, read_json, read_tensors, write_json, write_tensors
+from h2q.errors import FileFormatError
+from h2q.files import (
+    encode_checked_json,
+    read_checked_json,
+    read_json,
+    read_tensors,
+    verify_tensors,
+    write_checked_json,
+    write_tensors,
+)
+from h2q.files.safetensors_layout import read_layout
+from h2q.index.columns import CHECKSUMS_SUFFIX, MappedColumns, block_checksums
+from h2q.index.manifest import PART_NAME, Manifest, PartFile, SegmentFile
 from h2q.index.segments import Segment
+from h2q.index.state import IndexState
 
-__all__ = ["IndexState", "read_folder", "write_folder"]
+__all__ = ["BACKUP", "MANIFEST", "IndexFolder", "read_segment", "seal_of"]
 
-_MANIFEST, _LOCK, _KIND = "manifest.json", ".lock", "BinaryIndex"
-# safetensors, too, writes to a temporary name, which a kill leaves behind.
-_SAFETENSORS_TEMPORARY = re.compile(r"\.tmp[A-Za-z0-9]{6}")
-_PARTS = ("segment-", "removed-", "quantizer-", f"{_MANIFEST}.")
-
-
-_NAME = (str, type(None))
-_ENTRIES: dict[str, type | tuple[type, ...]] = {
-    "generation": str, "n_bits": int, "next_id": int, "options": dict, "quantizer": _NAME, "removed": _NAME,
-    "segments": list,
-}  # fmt: skip
+MANIFEST, BACKUP, _LOCK = "manifest.json", "manifest.backup.json", ".lock"
+_TEMPORARY = re.compile(
+    r"\.(manifest\.json|manifest\.backup\.json|(segment|removed|quantizer)-[0-9a-f]{16}\.safetensors)\.h2q-[0-9a-f]{16}\.tmp"
+)
+_ATTEMPTS = 5
 
 
-@dataclass(frozen=True)
-class IndexState:
-    """What an index holds, in memory or on disk.
+class IndexFolder:
+    """The folder of an index.
 
-    Attributes
+    Parameters
     ----------
-    n_bits : int
-        Bits of a code.
-    segments : tuple of Segment
-        The items.
-    next_id : int
-        The id that the next item without one gets.
-    quantizer : object or None
-        What turns embeddings into codes.
-    options : dict
-        The options of the index that are values.
-    generation : str
-        Changes with every save; an index that was changed by somebody else since it was read is not overwritten.
+    path : Path
+        The folder; it need not exist.
     """
 
-    n_bits: int
-    segments: tuple[Segment, ...]
-    next_id: int
-    quantizer: Any
-    options: dict[str, Any]
-    generation: str = ""
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        # Not bound to a thread: an index lets one thread at a time save.
+        self._lock = FileLock(path / _LOCK, thread_local=False)
 
-    def __len__(self) -> int:
-        """Return the number of items."""
-        return sum(len(segment) for segment in self.segments)
+    def read(self) -> IndexState:
+        """Read an index, the columns of its items as memory maps.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such folder.
+        FileFormatError
+            If it is not an index, damaged, or from a newer version of h2q.
+        """
+        for attempt in range(_ATTEMPTS):
+            manifest = self.read_manifest()
+            try:
+                return read_state(self.path, manifest)
+            except FileNotFoundError as error:
+                # Another process may have saved in between, and deleted what this manifest names.
+                if attempt == _ATTEMPTS - 1 or self.read_manifest() == manifest:
+                    raise FileFormatError(
+                        f"{self.path} is damaged: {Path(error.filename).name} is missing; restore it from a copy, or "
+                        f"see what can be saved: h2q check {self.path}"
+                    ) from error
+        raise FileFormatError(f"{self.path} changes faster than it can be read")
+
+    def read_manifest(self, name: str = MANIFEST) -> Manifest:
+        """Read the manifest, or its copy."""
+        if not self.path.exists():
+            raise FileNotFoundError(f"there is no index at {self.path}")
+        path = self.path / name
+        if not path.is_file():
+            raise FileFormatError(f"{self.path} is not an index of h2q: it holds no {name}")
+        # A foreign file says what it is before its checksum is asked for.
+        document = read_json(path)
+        return Manifest.from_json(read_checked_json(path) if _is_manifest(document) else document, path)
+
+    def holds_index(self) -> bool:
+        """Return whether the folder holds a manifest."""
+        return (self.path / MANIFEST).is_file()
+
+    def holds_generation(self, generation: str) -> bool:
+        """Return whether the folder holds the index that a certain save wrote."""
+        try:
+            return self.read_manifest().generation == generation
+        except (OSError, FileFormatError):
+            return False
+
+    @contextmanager
+    def locked(self, timeout: float, *, damaged: bool = False) -> Iterator[None]:
+        """Hold the folder's lock, which is released when the process ends, however that happens; may be nested.
+
+        The folder is created if need be, and cleared of what interrupted saves left; with `damaged`, it is taken as
+        it is.
+
+        Raises
+        ------
+        FileExistsError
+            If the folder holds other files and no index.
+        TimeoutError
+            If another process held the lock for `timeout` seconds.
+        """
+        if not damaged:
+            self._check_ours()
+            self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self._lock.acquire(timeout=timeout)
+        except Timeout as error:
+            raise TimeoutError(
+                f"another process has been saving to {self.path} for {timeout:g} seconds; try again when it is done"
+            ) from error
+        try:
+            if self._lock.lock_counter == 1 and not damaged:
+                self._check_ours()
+                self.delete_left_overs()
+            yield
+        finally:
+            self._lock.release()
+
+    def _check_ours(self) -> None:
+        """Refuse a folder that holds other files and no index."""
+        if self.path.exists() and not self.path.is_dir():
+            raise FileExistsError(f"{self.path} is a file; an index is saved to a folder")
+        if not self.path.exists():
+            return
+        names = os.listdir(self.path)
+        if MANIFEST in names:
+            try:
+                self.read_manifest()
+            except FileFormatError as error:
+                raise FileExistsError(f"cannot save to {self.path}: {error}") from error
+        elif BACKUP in names:
+            raise FileExistsError(
+                f"{self.path} holds an index that lacks its {MANIFEST}; repair it (h2q check {self.path} --repair), or "
+                "choose another folder"
+            )
+        elif not all(name == _LOCK or PART_NAME.fullmatch(name) or _TEMPORARY.fullmatch(name) for name in names):
+            raise FileExistsError(f"{self.path} holds other files and no index; choose another folder")
+
+    def left_overs(self) -> list[Path]:
+        """Return the parts that neither the manifest nor its copy names: those of saves that were interrupted."""
+        named = self.read_manifest().files if self.holds_index() else set()
+        with suppress(OSError, FileFormatError):
+            named |= self.read_manifest(BACKUP).files
+        parts = [name for name in os.listdir(self.path) if PART_NAME.fullmatch(name) and name not in named]
+        return [self.path / name for name in parts if (self.path / name).is_file()]
+
+    def delete_left_overs(self) -> None:
+        """Delete what interrupted saves left; never raises for a file that cannot be deleted."""
+        with suppress(OSError, FileFormatError):
+            for path in self.left_overs():
+                with suppress(OSError):
+                    path.unlink()
+
+    def write_parts(self, state: IndexState) -> IndexState:
+        """Write what no file holds yet; return the state with the names of its files. The index is unchanged."""
+        segments = tuple(self._write_segment(segment) for segment in state.segments)
+        quantizer_file = state.quantizer_file
+        if state.quantizer is not None and quantizer_file is None:
+            name = _new_name("quantizer")
+            state.quantizer.save(self.path / name)
+            quantizer_file = PartFile(name, seal_of(self.path / name))
+        return replace(
+            state,
+            segments=segments,
+            quantizer_file=quantizer_file,
+            uid=state.uid or secrets.token_hex(16),
+            generation=secrets.token_hex(16),
+        )
+
+    def _write_segment(self, segment: Segment) -> Segment:
+        if segment.file is not None:
+            return segment
+        name = _new_name("segment")
+        checksums = {column + CHECKSUMS_SUFFIX: block_checksums(values) for column, values in segment.columns.items()}
+        write_tensors(self.path / name, "segment", {**segment.columns, **checksums}, {})
+        ids = segment.ids
+        file = SegmentFile(name, seal_of(self.path / name), len(ids), int(ids[0]), int(ids[-1]))
+        return replace(segment, file=file)
+
+    def commit(self, state: IndexState) -> None:
+        """Make a state that `write_parts` returned the index of the folder: replace the manifest, in one step."""
+        rows = {s.file.file: np.flatnonzero(~s.alive) for s in state.segments if s.alive is not None and s.file}
+        removed = None
+        if rows:
+            name = _new_name("removed")
+            write_tensors(self.path / name, "removed", rows, {})
+            removed = PartFile(name, seal_of(self.path / name))
+        manifest = Manifest(
+            state.uid,
+            state.generation,
+            state.n_bits,
+            len(state),
+            state.next_id,
+            state.options,
+            tuple(segment.file for segment in state.segments if segment.file is not None),
+            removed,
+            state.quantizer_file,
+        )
+        write_checked_json(self.path / MANIFEST, manifest.to_json())
+
+    def write_backup(self) -> None:
+        """Copy the manifest for repair; never raises, and does not wait for the disk."""
+        temporary = self.path / f".{BACKUP}.h2q-{secrets.token_hex(8)}.tmp"
+        with suppress(OSError, FileFormatError):
+            try:
+                temporary.write_bytes(encode_checked_json(self.read_manifest().to_json(), BACKUP, indent=2))
+                temporary.replace(self.path / BACKUP)
+            finally:
+                temporary.unlink(missing_ok=True)
 
 
-def read_folder(folder: Path) -> IndexState:
-    """Read an index, its arrays as memory maps.
+def _is_manifest(document: Any) -> bool:
+    return isinstance(document, dict) and document.get("kind") == "BinaryIndex"
+
+
+def _new_name(part: str) -> str:
+    return f"{part}-{secrets.token_hex(8)}.safetensors"
+
+
+def seal_of(path: Path) -> str:
+    """Return the checksum of the header of a file of tensors, which holds the checksums of the tensors.
+
+    Raises
+    ------
+    FileNotFoundError, FileFormatError
+        If there is no such file, or it is not one of tensors.
+    """
+    from xxhash import xxh3_64_hexdigest
+
+    return str(xxh3_64_hexdigest(read_layout(path).header))
+
+
+def read_state(folder: Path, manifest: Manifest) -> IndexState:
+    """Read what a manifest names.
 
     Raises
     ------
     FileNotFoundError
-        If there is no such folder.
+        If a file is missing.
     FileFormatError
-        If it is no index, damaged, or from a newer version of h2q.
+        If a file is damaged, or not the one that the manifest names.
     """
-    attempts = 5
-    for attempt in range(attempts):
-        manifest = _read_manifest(folder)
-        try:
-            return _read_state(folder, manifest)
-        except FileNotFoundError as error:
-            # Another process may have saved in between, and cleared away what this manifest names.
-            if attempt == attempts - 1 or _read_manifest(folder) == manifest:
-                raise FileFormatError(
-                    f"{folder} is damaged: {Path(error.filename).name} is missing; restore it from a copy"
-                ) from error
-    raise FileFormatError(f"{folder} changes faster than it can be read")
-
-
-def _read_manifest(folder: Path) -> dict[str, Any]:
-    if not folder.exists():
-        raise FileNotFoundError(f"there is no index at {folder}")
-    if not (folder / _MANIFEST).is_file():
-        raise FileFormatError(f"{folder} is not an index of h2q: it holds no {_MANIFEST}")
-    manifest = read_json(folder / _MANIFEST)
-    if not isinstance(manifest, dict) or manifest.get("kind") != _KIND:
-        raise FileFormatError(f"{folder} is not an index of h2q: its {_MANIFEST} is of another kind")
-    version = manifest.get("format_version")
-    if not isinstance(version, int) or version > FORMAT_VERSION:
+    removed = read_removed(folder, manifest)
+    segments = []
+    for file in manifest.segments:
+        segment = Segment(read_segment(folder, file, manifest.n_bits), file=file)
+        segments.append(segment.without(removed[file.file]) if file.file in removed else segment)
+    state = IndexState(
+        manifest.n_bits,
+        tuple(segments),
+        manifest.next_id,
+        read_quantizer(folder, manifest),
+        dict(manifest.options),
+        manifest.uid,
+        manifest.generation,
+        manifest.quantizer,
+    )
+    if len(state) != manifest.items:
         raise FileFormatError(
-            f"{folder} was written by h2q {manifest.get('h2q_version', '?')} in format {version}, newer than format "
-            f"{FORMAT_VERSION} that this h2q {__version__} reads; upgrade with: pip install -U h2q"
+            f"{folder} is damaged: its {MANIFEST} counts {manifest.items} items, and its files hold {len(state)}"
         )
-    for key, types in _ENTRIES.items():
-        if key not in manifest:
-            raise FileFormatError(f"{folder}/{_MANIFEST} is incomplete: it has no {key}")
-        if not isinstance(manifest[key], types) or isinstance(manifest[key], bool):
-            raise FileFormatError(f"{folder}/{_MANIFEST} is damaged: its {key} is {describe(manifest[key])}")
-    names = [*manifest["segments"], manifest["removed"] or "", manifest["quantizer"] or ""]
-    if not all(isinstance(name, str) and Path(name).name == name for name in names):
-        raise FileFormatError(f"{folder}/{_MANIFEST} is damaged: it names files outside its folder")
-    return manifest
+    return state
 
 
-def _read_state(folder: Path, manifest: dict[str, Any]) -> IndexState:
-    n_bits = manifest["n_bits"]
-    removed = read_tensors(folder / manifest["removed"], "removed").tensors if manifest["removed"] else {}
-    segments = [_read_segment(folder, name, n_bits, removed.get(name)) for name in manifest["segments"]]
+def check_seal(folder: Path, part: PartFile) -> Path:
+    """Return the path of a file, once its header is the one that the manifest names."""
+    path = folder / part.file
+    if seal_of(path) != part.seal:
+        raise FileFormatError(
+            f"{path} is damaged, or not the file that {MANIFEST} names; restore it from a copy, or see what can be "
+            f"saved: h2q check {folder}"
+        )
+    return path
+
+
+def read_removed(folder: Path, manifest: Manifest) -> dict[str, NDArray[np.int64]]:
+    """Read the removed rows of each segment, by the segment's file."""
+    if manifest.removed is None:
+        return {}
+    rows = read_tensors(check_seal(folder, manifest.removed), "removed").tensors
+    counts = {segment.file: segment.rows for segment in manifest.segments}
+    for name, removed in rows.items():
+        if name not in counts or removed.dtype != np.int64 or (removed < 0).any() or (removed >= counts[name]).any():
+            raise FileFormatError(f"{folder} is damaged: items were removed from {name} that it does not hold")
+    return rows
+
+
+def read_quantizer(folder: Path, manifest: Manifest) -> Any:
+    """Read the quantizer, if there is one."""
+    if manifest.quantizer is None:
+        return None
     # The name resolves here: an index without a quantizer never waits for scikit-learn.
-    quantizer = quantization.load_quantizer(folder / manifest["quantizer"]) if manifest["quantizer"] else None
-    options = dict(manifest["options"])
-    return IndexState(n_bits, tuple(segments), manifest["next_id"], quantizer, options, manifest["generation"])
+    quantizer = quantization.load_quantizer(check_seal(folder, manifest.quantizer))
+    if quantizer.n_bits_ != manifest.n_bits:
+        raise FileFormatError(f"{folder} is damaged: its quantizer makes codes of {quantizer.n_bits_} bits")
+    return quantizer
 
 
-def _read_segment(folder: Path, name: str, n_bits: int, removed: NDArray[np.int64] | None) -> Segment:
-    tensors = read_tensors(folder / name, "segment", mmap=True).tensors
-    codes, ids = tensors.get("codes"), tensors.get("ids")
+def read_segment(folder: Path, file: SegmentFile, n_bits: int) -> MappedColumns:
+    """Map the columns of a segment; the checksums of its columns are verified, the columns when they are used."""
+    path = check_seal(folder, file)
+    tensors = read_tensors(path, "segment", mmap=True).tensors
+    checksums = {n.removesuffix(CHECKSUMS_SUFFIX): v for n, v in tensors.items() if n.endswith(CHECKSUMS_SUFFIX)}
+    verify_tensors(path, "segment", names=[name + CHECKSUMS_SUFFIX for name in checksums])
+    columns = {name: values for name, values in tensors.items() if not name.endswith(CHECKSUMS_SUFFIX)}
+    codes, ids = columns.get("codes"), columns.get("ids")
     if (
         codes is None
         or ids is None
         or codes.dtype != np.uint8
         or ids.dtype != np.int64
-        or codes.shape != (*ids.shape, bytes_per_code(n_bits))
+        or codes.shape != (file.rows, bytes_per_code(n_bits))
+        or any(len(values) != file.rows for values in columns.values())
+        or checksums.keys() != columns.keys()
     ):
-        raise FileFormatError(f"{folder / name} does not hold codes of {n_bits} bits with their ids")
-    segment = Segment(tensors, file=name)
-    if removed is None:
-        return segment
-    if len(removed) and not 0 <= removed.min() <= removed.max() < len(ids):
-        raise FileFormatError(f"{folder} is damaged: items were removed from {name} that it does not hold")
-    return segment.without(removed)
-
-
-def write_folder(folder: Path, state: IndexState) -> IndexState:
-    """Write what is not on disk yet, then the manifest; return the state with the names of its files.
-
-    A segment that names a file is already in this folder.
-
-    Raises
-    ------
-    FileExistsError
-        If the folder holds something else, or was changed since the state was read.
-    TimeoutError
-        If another process is saving to it.
-    """
-    if folder.exists() and not folder.is_dir():
-        raise FileExistsError(f"{folder} is a file; an index is saved to a folder")
-    if folder.exists() and any(folder.iterdir()) and not _is_ours(folder):
-        raise FileExistsError(f"{folder} holds other files and no index; choose another folder")
-    folder.mkdir(parents=True, exist_ok=True)
-    with _locked(folder):
-        if not (folder / _MANIFEST).exists():
-            # What the state names was deleted since: write it all again.
-            unsaved = tuple(replace(segment, file=None) for segment in state.segments)
-            state = replace(state, segments=unsaved, generation="")
-        if state.generation and _read_manifest(folder)["generation"] != state.generation:
-            raise FileExistsError(
-                f"{folder} was changed by another process since this index was opened; open it again and repeat the "
-                "additions, or save to another folder"
-            )
-        segments = tuple(_write_segment(folder, segment) for segment in state.segments)
-        removed = {s.file: np.flatnonzero(~s.alive) for s in segments if s.alive is not None and s.file}
-        removed_name = quantizer_name = None
-        if removed:
-            removed_name = _new_name("removed")
-            write_tensors(folder / removed_name, "removed", removed, {})
-        if state.quantizer is not None:
-            quantizer_name = _new_name("quantizer")
-            state.quantizer.save(folder / quantizer_name)
-        generation = uuid.uuid4().hex
-        manifest: dict[str, Any] = {
-            "kind": _KIND,
-            "format_version": FORMAT_VERSION,
-            "h2q_version": __version__,
-            "generation": generation,
-            "n_bits": state.n_bits,
-            "items": sum(len(segment) for segment in segments),
-            "next_id": state.next_id,
-            "options": state.options,
-            "quantizer": quantizer_name,
-            "removed": removed_name,
-            "segments": [segment.file for segment in segments],
-        }
-        write_json(folder / _MANIFEST, manifest)
-        _clear_away(folder, {*manifest["segments"], removed_name, quantizer_name})
-    return replace(state, segments=segments, generation=generation)
-
-
-def _is_ours(folder: Path) -> bool:
-    """Whether a folder holds an index, or what is left of a save that was killed before there was one."""
-    return (folder / _MANIFEST).exists() or all(_is_a_part(file.name) for file in folder.iterdir())
-
-
-def _is_a_part(name: str) -> bool:
-    return (
-        name == _LOCK or name.removeprefix(".").startswith(_PARTS) or _SAFETENSORS_TEMPORARY.fullmatch(name) is not None
-    )
-
-
-def _new_name(part: str) -> str:
-    return f"{part}-{uuid.uuid4().hex[:16]}.safetensors"
-
-
-def _write_segment(folder: Path, segment: Segment) -> Segment:
-    if segment.file is not None:
-        return segment
-    name = _new_name("segment")
-    write_tensors(folder / name, "segment", segment.columns, {})
-    return replace(segment, file=name)
-
-
-def _clear_away(folder: Path, named: set[str | None]) -> None:
-    """Delete the parts that the manifest does not name: those it named before, and those of saves that were killed."""
-    for file in folder.iterdir():
-        if _is_a_part(file.name) and file.name != _LOCK and file.name not in named:
-            file.unlink(missing_ok=True)
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock; it is released when the process ends, however that happens."""
-    lock = FileLock(folder / _LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise TimeoutError(f"another process is saving to {folder}; try again when it is done") from error
-    try:
-        yield
-    finally:
-        lock.release()
+        raise FileFormatError(f"{path} does not hold codes of {n_bits} bits with their ids")
+    return MappedColumns(path, columns, checksums)

@@ -1,11 +1,14 @@
 """The parts of an exact index: immutable runs of items in named columns, plus a deletion mask."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from h2q.index.columns import Columns
+from h2q.index.manifest import SegmentFile
 
 __all__ = ["Segment", "find_ids", "gather", "join", "merge_small", "remove_rows"]
 
@@ -16,18 +19,18 @@ class Segment:
 
     Attributes
     ----------
-    columns : mapping of str to ndarray
+    columns : Columns
         One value or row an item: ``codes`` (uint8, (n, bytes)), ``ids`` (int64, (n,), increasing), and whatever else
         the index keeps, such as ``embeddings`` (float32, (n, d)). All segments of an index have the same columns.
     alive : ndarray of bool, shape (n,), or None
         The items that were not removed; None: all.
-    file : str or None
-        Name of the file that holds the columns; None: not saved yet.
+    file : SegmentFile or None
+        The file that holds the columns; None: not saved yet.
     """
 
-    columns: Mapping[str, NDArray[Any]]
+    columns: Columns
     alive: NDArray[np.bool_] | None = None
-    file: str | None = None
+    file: SegmentFile | None = None
 
     @property
     def codes(self) -> NDArray[np.uint8]:
@@ -42,7 +45,7 @@ class Segment:
     @property
     def n_rows(self) -> int:
         """Number of items, removed ones included."""
-        return len(self.ids)
+        return self.columns.n_rows
 
     def __len__(self) -> int:
         """Return the number of items that were not removed."""
@@ -75,15 +78,16 @@ def join(segments: Sequence[Segment]) -> Segment:
 
     Examples
     --------
-    >>> a = Segment({"codes": np.array([[1], [2]], np.uint8), "ids": np.array([0, 5])})
-    >>> b = Segment({"codes": np.array([[3]], np.uint8), "ids": np.array([3])})
+    >>> a = Segment(Columns({"codes": np.array([[1], [2]], np.uint8), "ids": np.array([0, 5])}))
+    >>> b = Segment(Columns({"codes": np.array([[3]], np.uint8), "ids": np.array([3])}))
     >>> joined = join([a.without(np.array([0])), b])
     >>> joined.ids, joined.codes.ravel()
     (array([3, 5]), array([3, 2], dtype=uint8))
     """
     order = np.argsort(np.concatenate([segment.living("ids") for segment in segments]), kind="stable")
     names = segments[0].columns
-    return Segment({name: np.concatenate([segment.living(name) for segment in segments])[order] for name in names})
+    parts = {name: [segment.living(name) for segment in segments] for name in names}
+    return Segment(Columns({name: np.concatenate(values)[order] for name, values in parts.items()}))
 
 
 def merge_small(segments: Sequence[Segment]) -> tuple[Segment, ...]:
@@ -131,7 +135,7 @@ def gather(segments: Sequence[Segment], column: str, ids: NDArray[np.int64], res
     for segment in segments:
         rows = segment.find(ids)
         here = rows >= 0
-        result[here] = segment.columns[column][rows[here]]
+        result[here] = segment.columns.take(column, rows[here])
         missing &= ~here
     if missing.any():
         unknown = ids[missing]

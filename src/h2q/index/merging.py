@@ -1,0 +1,100 @@
+"""Merges changes of an index with those that another process saved meanwhile."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from h2q.index.columns import Columns
+from h2q.index.segments import Segment, find_ids, gather, join, remove_rows
+from h2q.index.state import IndexState
+
+__all__ = ["merge"]
+
+_NAMED = 5  # ids that an error names
+
+
+def merge(base: IndexState, current: IndexState, saved: IndexState, *, may_be_there: bool = False) -> IndexState:
+    """Return `saved` with the changes that lead from `base` to `current`.
+
+    Parameters
+    ----------
+    base : IndexState
+        What the folder held when it was last read or written by this index.
+    current : IndexState
+        The index now.
+    saved : IndexState
+        What the folder holds now.
+    may_be_there : bool
+        Whether the changes may have been saved already, by a save that was interrupted: items that are there and equal
+        are then no conflict.
+
+    Raises
+    ------
+    FileExistsError
+        If both changed an item in different ways; the message names ids.
+    """
+    removed, added = _difference(base, current)
+    removed = _select(removed, find_ids(saved.segments, removed.ids))
+    clashing = removed.ids[~_are_equal(removed, saved.segments)]
+    remaining = remove_rows(saved.segments, removed.ids)
+    taken = find_ids(remaining, added.ids)
+    known = _select(added, taken)
+    clashing = np.concatenate([clashing, known.ids[~_are_equal(known, remaining)] if may_be_there else known.ids])
+    if len(clashing):
+        named = ", ".join(map(str, np.unique(clashing)[:_NAMED].tolist()))
+        raise FileExistsError(
+            f"another process saved changes to {len(clashing)} item(s) that were changed here, too (ids {named}"
+            f"{', ...' if len(clashing) > _NAMED else ''}): open the index again and repeat the changes, under other "
+            "ids where items were added"
+        )
+    added = _select(added, ~taken)
+    segments = (*remaining, added) if len(added) else remaining
+    return replace(saved, segments=segments, next_id=max(saved.next_id, current.next_id))
+
+
+def _difference(base: IndexState, current: IndexState) -> tuple[Segment, Segment]:
+    """Return the items of `base` that are gone, and those of `current` that are new; a changed item is in both."""
+    before = {segment.file: segment for segment in base.segments}
+    after = {segment.file: segment for segment in current.segments if segment.file in before}
+    gone, new = [], []
+    for file, segment in before.items():
+        lost = _alive(segment) & ~_alive(after[file]) if file in after else _alive(segment)
+        gone.append(replace(segment, alive=lost))
+    for segment in current.segments:
+        present = _alive(segment)
+        if segment.file in before:
+            present = present & ~_alive(before[segment.file])
+        new.append(replace(segment, alive=present))
+    removed, added = _join(gone, base), _join(new, base)
+    # After a compaction, most items are in both and equal.
+    moved = find_ids([added], removed.ids)
+    moved[moved] = _are_equal(_select(removed, moved), [added])
+    return _select(removed, ~moved), _select(added, ~np.isin(added.ids, removed.ids[moved]))
+
+
+def _join(segments: Sequence[Segment], state: IndexState) -> Segment:
+    if segments:
+        return join(segments)
+    codes = np.zeros((0, -(-state.n_bits // 8)), np.uint8)
+    return Segment(Columns({"codes": codes, "ids": np.zeros(0, np.int64)}))
+
+
+def _alive(segment: Segment) -> NDArray[np.bool_]:
+    return np.ones(segment.n_rows, np.bool_) if segment.alive is None else segment.alive
+
+
+def _select(segment: Segment, rows: NDArray[np.bool_]) -> Segment:
+    return Segment(Columns({name: values[rows] for name, values in segment.columns.items()}))
+
+
+def _are_equal(items: Segment, segments: Sequence[Segment]) -> NDArray[np.bool_]:
+    """Return which items equal those with the same ids in the segments, in all columns."""
+    equal = np.ones(items.n_rows, np.bool_)
+    for name, values in items.columns.items():
+        if name != "ids" and len(values):
+            others = np.empty_like(values)
+            gather(segments, name, items.ids, others)
+            equal &= (values == others).reshape(len(values), -1).all(axis=1)
+    return equal
