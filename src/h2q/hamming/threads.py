@@ -1,14 +1,17 @@
-"""Threads over compiled kernels that let go of the interpreter's lock.
+"""Threads over compiled kernels that release the interpreter's lock.
 
-Plain threads instead of numba's own parallel loops, since these end the process where it was forked after a search
-(OpenMP), or where two threads search at once (work queue), and cannot be interrupted.
+Plain threads instead of numba's own parallel loops: those end a process that was forked after a search (OpenMP) or in
+which two threads search at once (work queue), and they cannot be interrupted. Our own helpers instead of
+`concurrent.futures`: its executor loses a thread whose start is interrupted, and the interpreter then waits for that
+thread for ever.
 """
 
+import _thread
 import os
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from queue import SimpleQueue
 from typing import TypeVar, cast
 
 from numba import config, get_num_threads
@@ -16,29 +19,49 @@ from numba import config, get_num_threads
 __all__ = ["run_jobs", "threads_for"]
 
 Result = TypeVar("Result")
-_WORTH_A_THREAD = 1 << 20  # scanning fewer takes less time than waking a thread
+_WORTH_A_THREAD = 1 << 20  # 64-bit words; scanning fewer takes less time than waking a thread
+
+
+class _Helpers:
+    """Threads that wait for calls. Starting one waits for nothing, and the interpreter exits without waiting for it."""
+
+    def __init__(self) -> None:
+        self._calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._started: list[int] = []
+
+    def call(self, function: Callable[[], None], times: int) -> None:
+        """Let helpers call a function that raises nothing, as soon as they are free."""
+        limit: int = config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
+        while len(self._started) < min(times, limit):
+            self._started.append(_thread.start_new_thread(self._serve, ()))
+        for _ in range(times):
+            self._calls.put(function)
+
+    def _serve(self) -> None:
+        while True:
+            self._calls.get()()
 
 
 @cache
-def _pool() -> ThreadPoolExecutor:
-    """Return the threads that wait for work; none is started before it is needed."""
-    threads: int = config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
-    return ThreadPoolExecutor(threads, thread_name_prefix="h2q")
+def _helpers() -> _Helpers:
+    """Return the helpers of this process."""
+    return _Helpers()
 
 
-# A forked process has none of its parent's threads.
-os.register_at_fork(after_in_child=_pool.cache_clear)
+if hasattr(os, "register_at_fork"):  # not on Windows, where nothing forks
+    # A forked process has none of its parent's threads.
+    os.register_at_fork(after_in_child=_helpers.cache_clear)
 
 
 def threads_for(words: int) -> int:
-    """Return how many threads to scan so many 64-bit words with: numba's number of threads, one for little work."""
+    """Return the number of threads to scan this many 64-bit words with: at most numba's, one if there are few words."""
     return max(1, min(get_num_threads(), words // _WORTH_A_THREAD))
 
 
 def run_jobs(job: Callable[[int], Result], n_jobs: int, threads: int) -> list[Result]:
     """Return ``[job(0), ..., job(n_jobs - 1)]``, computed by several threads, this one among them.
 
-    Where one raises, or the user interrupts, no new job is begun, and the error is raised.
+    If a job raises, or the user interrupts, no new job begins, and the error is raised.
 
     Examples
     --------
@@ -46,20 +69,35 @@ def run_jobs(job: Callable[[int], Result], n_jobs: int, threads: int) -> list[Re
     [0, 1, 4, 9, 16]
     """
     results: list[Result | None] = [None] * n_jobs
-    remaining = iter(range(n_jobs))  # its next() is one step under the interpreter's lock
+    remaining = iter(range(n_jobs))  # next() is one step under the interpreter's lock
+    begun: list[None] = []
+    ended: SimpleQueue[BaseException | None] = SimpleQueue()
 
     def work() -> None:
-        try:
-            for i in remaining:
-                results[i] = job(i)
-        except BaseException:
-            deque(remaining, maxlen=0)
-            raise
+        for i in remaining:
+            results[i] = job(i)
 
-    others = [_pool().submit(work) for _ in range(min(threads, n_jobs) - 1)]
-    work()
-    for other in others:
-        # Nothing is left to do for those that did not begin: the threads were busy with another search.
-        if not other.cancel():
-            other.result()
+    def help_out() -> None:
+        begun.append(None)
+        error: BaseException | None = None
+        try:
+            work()
+        except BaseException as raised:
+            deque(remaining, maxlen=0)
+            error = raised
+        ended.put(error)
+
+    try:
+        helpers = min(threads, n_jobs) - 1
+        if helpers > 0:
+            _helpers().call(help_out, helpers)
+        work()
+        # A helper that begins only now, after another search, finds no job left: there is no need to wait for it.
+        for _ in range(len(begun)):
+            error = ended.get()
+            if error is not None:
+                raise error
+    except BaseException:
+        deque(remaining, maxlen=0)
+        raise
     return cast(list[Result], results)
