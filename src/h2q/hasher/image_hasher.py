@@ -199,6 +199,7 @@ class ImageHasher(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no t
         """
         require("lightning", "learn")
         from h2q.similarity.backbones import Backbone, load_backbone
+        from h2q.similarity.fine_tuning import embed_images
         from h2q.similarity.frozen import embed_features
         from h2q.similarity.labels import as_class_labels
         from h2q.similarity.runs import RunOptions
@@ -210,8 +211,12 @@ class ImageHasher(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no t
         if not isinstance(backbone, Backbone):
             backbone = load_backbone(backbone, image_size=self.image_size, resize_mode=self.resize_mode)
         backbone, head, histories = self._train(backbone, train, classes, held_out, run)
+        if self.train_blocks == 0:
+            embeddings = embed_features(head, train.features(backbone, run.progress))
+        else:  # features of these weights are needed once only: not cached
+            embeddings = embed_images(backbone, head, train.images, progress=run.progress)
         quantizer = clone(self.quantizer or HouseholderQuantizer(center=False, random_state=self.random_state))
-        quantizer.fit(embed_features(head, train.features(backbone, run.progress)))
+        quantizer.fit(embeddings)
         self._set_parts(backbone, head, quantizer, histories)
         return self
 

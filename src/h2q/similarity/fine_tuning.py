@@ -147,6 +147,7 @@ def fine_tune(
         raise ValueError(f"start gives embeddings of {start.head.n_bits} dimensions, but n_bits is {n_bits}")
     head = copy.deepcopy(start.head)
     network = HashNetwork(copy.deepcopy(backbone.module), head)
+    network.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
     objective = Objective(copy.deepcopy(start.loss), penalty, first_epoch=start.history.best_epoch + 1)
     freeze_all_but_last(network.backbone, train_blocks)
     held_out = None if validation is None else _as_validation(validation)
@@ -172,6 +173,7 @@ def fine_tune(
         ),
         run=run,
     )  # fmt: skip
+    network.backbone.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     trained = load_backbone(
         network.backbone, image_size=backbone.image_size, mean=backbone.mean, std=backbone.std,
         resize_mode=backbone.resize_mode,
