@@ -21,7 +21,7 @@ def test_compare_scores_every_method_on_held_out_rows(document: Any) -> None:
     assert [(score["n_bits"], score["method"]) for score in result["scores"]] == [
         (bits, method) for bits in (16, 32) for method in ("sign", "random", "itq", "h2q")
     ]
-    errors = {(score["method"], score["n_bits"]): score["quantization_error"] for score in result["scores"]}
+    errors = {(score["method"], score["n_bits"]): score["quantization_error_l2"] for score in result["scores"]}
     recalls = {(score["method"], score["n_bits"]): score["recall"] for score in result["scores"]}
     for bits in (16, 32):
         assert errors["h2q", bits] < errors["random", bits] < errors["sign", bits]
@@ -49,7 +49,7 @@ def test_compare_gives_what_the_library_gives(document: Any) -> None:
 def test_compare_is_deterministic(document: Any) -> None:
     def scores() -> list[dict[str, Any]]:
         found = document("compare", "x.npy", "--bits", "16", "--max-samples", 500)["scores"]
-        return [{key: value for key, value in score.items() if key != "fit_seconds"} for score in found]
+        return [{key: value for key, value in score.items() if "seconds" not in key} for score in found]
 
     assert scores() == scores()
 
@@ -60,7 +60,27 @@ def test_compare_prints_a_table(run: Any) -> None:
     assert "recall@10" in result.stdout
     for label in ("sign", "random rotation", "ITQ", "H²Q"):
         assert f" {label} " in result.stdout
-    assert max(map(len, result.stdout.splitlines()[:-1])) <= 80
+    table, verdict, protocol = result.stdout.split("\n\n")
+    assert max(map(len, table.splitlines())) <= 80
+    assert "By recall@10, beyond the noise" in verdict
+    assert "16 bits: " in verdict
+    assert "ITQ: best of 5 starts of at most 200 iterations" in protocol
+
+
+def test_compare_says_who_leads_beyond_noise(document: Any) -> None:
+    result = document("compare", "x.npy", "--bits", "16,32", "--queries", 300, "--methods", "sign,h2q")
+    assert [score["method"] for score in result["scores"]] == ["sign", "h2q"] * 2
+    assert result["leaders"] == {"16": ["H²Q"], "32": ["H²Q"]}  # by 5 points or more of 300 queries
+
+
+def test_compare_caps_the_iterations_of_itq(document: Any) -> None:
+    errors = [
+        document("compare", "x.npy", "--bits", 16, "--methods", "itq", "--max-iter", cap)["scores"][0][
+            "quantization_error_l2"
+        ]
+        for cap in (1, 200)
+    ]
+    assert errors[0] > errors[1] + 0.01
 
 
 @pytest.mark.parametrize(
@@ -71,6 +91,7 @@ def test_compare_prints_a_table(run: Any) -> None:
         (1, ["x.npy", "--queries", "1795"], "1795 queries leave 2 of 1797 rows of x.npy to search, and -k is 10"),
         (1, ["codes.npy"], "codes.npy must hold floating-point embeddings; got a uint8 array"),
         (2, ["x.npy", "--bits", "16;32"], "--bits: expected code lengths from 1 to 65536 with commas between"),
+        (2, ["x.npy", "--methods", "sign,pq"], "--methods: expected names of sign, random, itq, h2q; got 'pq'"),
         (2, ["x.npy", "--metric", "hamming"], "'hamming' is not one of 'cosine', 'euclidean'"),
         (2, [], "Missing argument 'EMBEDDINGS'"),
     ],

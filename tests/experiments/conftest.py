@@ -25,7 +25,7 @@ hidden = [32]
 [penalty]
 weights = [0.01, 0.1]
 
-[quantization]
+[quantization.itq]
 n_init = 2
 
 [scoring]
@@ -41,6 +41,6 @@ def small_plan() -> Plan:
 
 @pytest.fixture(scope="session")
 def experiment(small_plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RunSummary]:
-    """The folder of the small plan, run whole in this process, and what the run said; not to be changed."""
+    """The folder of the small plan, run in this process, and the summary of the run; tests must not change it."""
     folder = tmp_path_factory.mktemp("experiment") / "small"
     return folder, run_plan(small_plan, folder)

@@ -1,6 +1,7 @@
 """``h2q experiment``: what it prints, and how it fails."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,38 @@ def test_status_and_report(experiment: tuple[Path, RunSummary], tmp_path: Path) 
     assert all(Path(path).is_file() for path in json.loads(out).values())
 
 
+def test_compare_two_experiments(experiment: tuple[Path, RunSummary], tmp_path: Path) -> None:
+    other = shutil.copytree(experiment[0], tmp_path / "other")
+    lines = []
+    for line in (other / "results.jsonl").read_text().splitlines():
+        record = json.loads(line)
+        if record["cell"]["quantizer"] == "itq":
+            record["scores"]["map_expected"] -= 0.01
+        if record["cell"]["quantizer"] != "sign":
+            lines.append(json.dumps(record))
+    (other / "results.jsonl").write_text("\n".join(lines) + "\n")
+    code, out, _ = invoke("compare", experiment[0], other, "--json")
+    assert code == 0
+    differences = {(each["quantizer"], each["ties"]): each for each in json.loads(out)["differences"]}
+    assert not any(quantizer == "sign" for quantizer, _ in differences)
+    assert differences["itq", "expected"]["mean"] == pytest.approx(0.01)
+    assert (differences["itq", "expected"]["n_cells"], differences["itq", "expected"]["n_better"]) == (8, 8)
+    assert differences["itq", "embeddings"]["mean"] == differences["h2q-l2", "expected"]["mean"] == 0
+    code, out, _ = invoke("compare", experiment[0], other)
+    row = next(line.split() for line in out.splitlines() if "ITQ" in line and "expected" in line)
+    assert row == ["ITQ", "expected", "8", "+1.00", "+1.00", "to", "+1.00", "100", "%", "0.008"]
+
+
+def test_experiments_without_a_shared_cell_are_not_compared(
+    experiment: tuple[Path, RunSummary], tmp_path: Path
+) -> None:
+    other = shutil.copytree(experiment[0], tmp_path / "other")
+    (other / "results.jsonl").unlink()
+    code, out, error = invoke("compare", experiment[0], other)
+    assert (code, out) == (1, "")
+    assert "share no finished cell" in error
+
+
 @pytest.mark.parametrize("name", PLANS)
 def test_show_prints_plans_that_can_be_run(name: str) -> None:
     code, out, _ = invoke("show", name)
@@ -39,7 +72,7 @@ def test_mistakes_end_in_a_line(tmp_path: Path) -> None:
     plan.write_text('name = "x"\n[grid]\nloses = []\n')
     (tmp_path / "file").write_text("")
     for arguments, message in (
-        (("run", "nosuch", "--output", tmp_path / "x"), "nosuch is neither a plan file nor a plan that h2q carries"),
+        (("run", "nosuch", "--output", tmp_path / "x"), "nosuch is neither a plan file nor a plan that comes with h2q"),
         (("run", plan, "--output", tmp_path / "x"), "did you mean 'losses'?"),
         (("run", "cifar10", "--output", tmp_path / "file"), "is a file"),
         (("run", "cifar10", "--output", tmp_path), "holds no experiment"),

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from h2q.experiments import PLANS, PlanError, cells_of, load_plan, parse_plan, quantizer_names
+from h2q.experiments import PLANS, PlanError, cells_of, load_plan, parse_plan, plan_quantizers
 from h2q.experiments.cells import group_by_network
+from h2q.experiments.tables import label
 from h2q.quantization.objectives import OBJECTIVES
 
 PLAN = """
@@ -15,7 +16,7 @@ datasets = ["digits"]
 losses = ["DPSH", "DCH"]
 bits = [16, 32]
 seeds = [0, 1, 2]
-quantizers = ["real", "sign", "penalty", "hswd", "h2q-*"]
+quantizers = ["real", "sign", "penalty", "hswd", "itq", "h2q-*"]
 [training]
 epochs = 3
 hidden = [64]
@@ -28,29 +29,29 @@ weights = [1.0]
 
 
 @pytest.mark.parametrize("name", PLANS)
-def test_the_plans_that_h2q_carries_are_right(name: str) -> None:
+def test_the_plans_that_come_with_h2q_are_right(name: str) -> None:
     plan = load_plan(name)
     n_settings = len(plan.datasets) * len(plan.backbones) * len(plan.losses) * len(plan.bits) * len(plan.seeds)
     cells = list(cells_of(plan))
     assert len(cells) == n_settings * len(plan.quantizers) == len({cell.key for cell in cells})
-    assert set(plan.quantizers) == set(quantizer_names())  # the whole grid, every registered objective in it
+    assert set(plan.quantizers) == set(plan_quantizers())  # the whole grid, every registered objective in it
 
 
 def test_quantizers_share_networks_unless_they_train_their_own() -> None:
     groups = group_by_network(list(cells_of(parse_plan(PLAN))))
     shared = [group for group in groups.values() if group[0].quantizer == "real"]
     assert len(groups) == 3 * len(shared) == 3 * 2 * 2 * 3
-    assert all(len(group) == 2 + len(OBJECTIVES) for group in shared)
+    assert all(len(group) == 3 + len(OBJECTIVES) for group in shared)
     assert {len(group) for group in groups.values() if group not in shared} == {1}
 
 
 def test_cells_hold_what_they_depend_on() -> None:
     cells = list(cells_of(parse_plan(PLAN)))
-    penalties = {cell.network.loss: cell.network.options for cell in cells if cell.quantizer == "penalty"}
-    assert (penalties["DPSH"]["penalty"], penalties["DCH"]["penalty"]) == ("l1", "dch")
-    assert penalties["DCH"]["weights"] == [0.1, 1.0]
-    assert penalties["DCH"]["settings"]["epochs"] == 3
-    assert penalties["DCH"]["settings"]["hidden"] == (64,)
+    penalties = {cell.network.loss: cell.network for cell in cells if cell.quantizer == "penalty"}
+    assert (penalties["DPSH"].penalty, penalties["DCH"].penalty) == ("l1", "dch")
+    assert penalties["DCH"].weights == (0.1, 1.0)
+    assert penalties["DCH"].settings.epochs == 3
+    assert penalties["DCH"].settings.hidden == (64,)
 
 
 def test_weights_by_penalty() -> None:
@@ -61,10 +62,11 @@ def test_weights_by_penalty() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "changes"),
     [
-        ("epochs = 3", "epochs = 4", {"real", "sign", "penalty", "hswd", "h2q-l2"}),
+        ("epochs = 3", "epochs = 4", {"real", "sign", "penalty", "hswd", "itq", "h2q-l2"}),
         ("[0.1, 1]", "[0.1]", {"penalty"}),
-        ("[scoring]", "[scoring]\nk = 10", {"real", "sign", "penalty", "hswd", "h2q-l2"}),
-        ("[quantization]", '[quantization]\nschedule = "constant"', {"h2q-l2"}),
+        ("[scoring]", "[scoring]\nk = 10", {"real", "sign", "penalty", "hswd", "itq", "h2q-l2"}),
+        ("[scoring]", '[quantization.h2q]\nschedule = "constant"\n[scoring]', {"h2q-l2"}),
+        ("[scoring]", "[quantization.itq]\nn_init = 3\n[scoring]", {"itq"}),
         ("small", "another name", set()),
     ],
 )
@@ -72,7 +74,7 @@ def test_keys_change_with_what_cells_depend_on(old: str, new: str, changes: set[
     text = PLAN + "[quantization]\n[scoring]\n"
     before = {cell.key for cell in cells_of(parse_plan(text))}
     after = {cell.quantizer for cell in cells_of(parse_plan(text.replace(old, new))) if cell.key not in before}
-    assert after & {"real", "sign", "penalty", "hswd", "h2q-l2"} == changes
+    assert after & {"real", "sign", "penalty", "hswd", "itq", "h2q-l2"} == changes
 
 
 @pytest.mark.parametrize(
@@ -115,7 +117,10 @@ def test_keys_change_with_what_cells_depend_on(old: str, new: str, changes: set[
         ("[hswd]", "[scoring]\nk = 0\n[hswd]", r"\[scoring\] k must be at least 1"),
         ("[hswd]", '[scoring]\ndivisor = "k"\n[hswd]', r"\[scoring\] divisor: 'k' is not known"),
         ("[hswd]", "[quantization]\ncenter = 1\n[hswd]", r"\[quantization\] center must be true or false; got 1"),
-        ("[hswd]", "[quantization]\nn_init = 0\n[hswd]", r"n_init must be at least 1"),
+        ("[hswd]", "[quantization.itq]\nn_init = 0\n[hswd]", r"\[quantization.itq\]: n_init must be at least 1"),
+        ("[hswd]", "[quantization.itq]\nninit = 3\n[hswd]", r"\[quantization.itq\] has .* did you mean 'n_init'"),
+        ("[hswd]", "[quantization.itq2]\nn_init = 3\n[hswd]", r"\[quantization\] has .* did you mean 'itq'"),
+        ("[hswd]", '[quantization.h2q]\nschedule = "slow"\n[hswd]', r"\[quantization.h2q\]: schedule must be one of"),
     ],
 )
 def test_mistakes_are_named(old: str, new: str, message: str) -> None:
@@ -124,9 +129,31 @@ def test_mistakes_are_named(old: str, new: str, message: str) -> None:
         parse_plan(PLAN.replace(old, new))
 
 
+def test_losses_have_the_same_names_as_in_training() -> None:
+    plan = parse_plan(PLAN.replace('["DPSH", "DCH"]', '["CEL", "dpsh"]').replace("{ DPSH", "{ Dpsh"))
+    assert plan.losses == ("CosineEmbedding", "DPSH")
+    assert plan.penalty_by_loss == {"DPSH": "l1"}
+
+
+def test_a_new_quantizer_can_be_gridded(monkeypatch: pytest.MonkeyPatch) -> None:
+    from h2q.quantization import registry
+    from h2q.quantization.sign import SignQuantizer
+
+    monkeypatch.setattr(registry, "_QUANTIZERS", dict(registry._QUANTIZERS))
+
+    @registry.register("flipped", label="flipped signs")
+    class Flipped(SignQuantizer):
+        pass
+
+    text = PLAN.replace('"itq"', '"flipped"') + "[quantization.flipped]\nwhitening = 0.5\n"
+    cell = next(cell for cell in cells_of(parse_plan(text)) if cell.quantizer == "flipped")
+    assert cell.options == {"center": False, "whitening": 0.5}
+    assert label("flipped") == "flipped signs"
+
+
 def test_files_are_named(tmp_path: Path) -> None:
     path = tmp_path / "plan.toml"
-    with pytest.raises(FileNotFoundError, match="neither a plan file nor a plan that h2q carries"):
+    with pytest.raises(FileNotFoundError, match="neither a plan file nor a plan that comes with h2q"):
         load_plan(path)
     path.write_text(PLAN.replace("losses", "loses"))
     with pytest.raises(PlanError, match=r"plan\.toml: \[grid\] has an unknown key"):

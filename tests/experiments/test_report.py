@@ -1,5 +1,6 @@
-"""Reports of a real experiment: every number in them against the records, and the forms they come in."""
+"""Reports of a real experiment: their numbers against the records, and the formats they are written in."""
 
+import dataclasses
 import json
 import re
 import shutil
@@ -54,7 +55,7 @@ def test_gains_are_those_of_the_records(
 
     def scores(quantizer: str) -> np.ndarray:
         mine = [record for record in records if record["cell"]["quantizer"] == quantizer]
-        mine.sort(key=lambda record: json.dumps([record["cell"][key] for key in ("loss", "n_bits", "seed")]))
+        mine.sort(key=lambda record: json.dumps([record["cell"]["network"][key] for key in ("loss", "n_bits", "seed")]))
         name = "map_real" if quantizer == "real" else metric
         return np.array([record["scores"][name] for record in mine])
 
@@ -93,7 +94,7 @@ def test_settings_show_mean_and_deviation_over_seeds(results: Results, document:
 
 
 def test_every_table_of_scores_says_how_they_were_found(document: Document, results: Results) -> None:
-    fingerprint = results.rows[0].record["data"]["fingerprint"]
+    fingerprint = results.rows[0].record.data.fingerprint
     for name in ("comparison-embeddings", "comparison-expected", "scores-embeddings", "scores-expected"):
         note = find(document, name).note
         ties = name.split("-")[1]
@@ -103,12 +104,11 @@ def test_every_table_of_scores_says_how_they_were_found(document: Document, resu
 
 def test_authors_numbers_stand_beside_and_apart(results: Results) -> None:
     assert reference_table(results) is None  # the authors have no digits
-    renamed = [
-        type(row)(type(row.setting)("cifar10", *list(vars(row.setting).values())[1:]), row.seed, row.quantizer,
-                  row.scores, row.record)
-        for row in results.rows
-    ]  # fmt: skip
-    table = reference_table(type(results)(**{**vars(results), "rows": tuple(renamed)}))
+    renamed = []
+    for row in results.rows:
+        cell = dataclasses.replace(row.cell, network=dataclasses.replace(row.cell.network, dataset="cifar10"))
+        renamed.append(dataclasses.replace(row, record=dataclasses.replace(row.record, cell=cell)))
+    table = reference_table(dataclasses.replace(results, rows=tuple(renamed)))
     assert table is not None
     assert [head for head in table.columns if "(" in head] == [
         "efficientnet-lite0 (here)", "alexnet (authors)", "vgg16 (authors)",
@@ -209,8 +209,8 @@ def test_latex_compiles(written: Path) -> None:
 def test_an_unfinished_experiment_says_so(experiment: tuple[Path, RunSummary], tmp_path: Path) -> None:
     folder = shutil.copytree(experiment[0], tmp_path / "copy")
     lines = (folder / "results.jsonl").read_text().splitlines(keepends=True)
-    kept = [line for line in lines if json.loads(line)["cell"]["loss"] == "DPSH"]
-    failed = {**json.loads(lines[0]), "status": "failed", "error": "ValueError: no luck"}
+    kept = [line for line in lines if json.loads(line)["cell"]["network"]["loss"] == "DPSH"]
+    failed = {**json.loads(lines[0]), "error": "ValueError: no luck", "network": None, "scores": None, "seconds": None}
     failed["cell"] = json.loads(kept[0])["cell"]
     failed["key"] = json.loads(kept[0])["key"]
     (folder / "results.jsonl").write_text("".join(kept) + json.dumps(failed) + "\n")

@@ -54,10 +54,10 @@ def test_a_run_does_every_cell_once(experiment: tuple[Path, RunSummary]) -> None
 def test_cells_hold_what_can_be_computed_again(experiment: tuple[Path, RunSummary]) -> None:
     folder, _ = experiment
     row = next(row for row in load_results(folder).rows if row.quantizer == "h2q-l2" and row.seed == 1)
-    parts = read_tensors(folder / "networks" / f"{row.record['network']['key']}.safetensors").tensors
+    parts = read_tensors(folder / "networks" / f"{row.network.key}.safetensors").tensors
     dataset = load_dataset("digits", random_state=1)
-    assert row.record["data"]["fingerprint"] == dataset.fingerprint
-    assert len(parts["train"]) == row.record["data"]["folds"]["train"] == 500
+    assert row.record.data.fingerprint == dataset.fingerprint
+    assert len(parts["train"]) == row.record.data.folds["train"] == 500
     quantizer = HouseholderQuantizer(center=False, random_state=1).fit(parts["train"])
     labels = [dataset.labels[dataset.folds[fold]] for fold in ("query", "database")]
     codes = [quantizer.encode(parts[fold]) for fold in ("query", "database")]
@@ -66,13 +66,13 @@ def test_cells_hold_what_can_be_computed_again(experiment: tuple[Path, RunSummar
         *codes, *labels, n_bits=row.setting.n_bits, k=100, ties="embeddings",
         query_embeddings=parts["query"], database_embeddings=parts["database"],
     ).value  # fmt: skip
-    assert row.scores["map_expected"] == pytest.approx(expected, abs=1e-9)
-    assert row.scores["map_embeddings"] == pytest.approx(by_float, abs=1e-9)
-    low, high = row.scores["map_embeddings_interval"]
+    assert row.scores.map_expected == pytest.approx(expected, abs=1e-9)
+    assert row.scores.map_embeddings == pytest.approx(by_float, abs=1e-9)
+    low, high = row.scores.map_embeddings_interval
     assert low < by_float < high
     error = quantizer.quantization_error(parts["database"])
-    assert row.scores["quantization_error_l2"] == pytest.approx(error, rel=1e-5)
-    assert row.scores["distinct_codes"] == len({code.tobytes() for code in codes[1]})
+    assert row.scores.quantization_error_l2 == pytest.approx(error, rel=1e-5)
+    assert row.scores.distinct_codes == len({code.tobytes() for code in codes[1]})
 
 
 def test_the_best_weight_is_that_of_the_validation_fold(experiment: tuple[Path, RunSummary]) -> None:
@@ -82,14 +82,14 @@ def test_the_best_weight_is_that_of_the_validation_fold(experiment: tuple[Path, 
     rows = [row for row in load_results(folder).rows if row.quantizer == "penalty"]
     assert len(rows) == 8
     for row in rows:
-        network = row.record["network"]
-        tried = dict(network["tried"])
+        network = row.network
+        tried = dict(network.tried)
         assert set(tried) == {0.01, 0.1}
-        assert tried[network["weight"]] == max(tried.values()) == network["validation_map"]
+        assert tried[network.weight] == max(tried.values()) == network.validation_map
         if row.seed == 0:
-            path = folder / "networks" / f"{network['key']}.safetensors"
+            path = folder / "networks" / f"{network.key}.safetensors"
             held_out = read_tensors(path).tensors["validation"]
-            assert sign_codes_score(held_out, None, labels, None) == pytest.approx(network["validation_map"])
+            assert sign_codes_score(held_out, None, labels, None) == pytest.approx(network.validation_map)
 
 
 def test_the_score_of_sign_codes_is_the_authors_key() -> None:
@@ -124,7 +124,9 @@ def test_what_is_lost_is_run_again_on_the_same_embeddings(
     networks = {path.name: path.stat().st_mtime_ns for path in (folder / "networks").iterdir()}
     assert run_plan(small_plan, folder).n_new == 2
     again = ExperimentFolder(folder).records()[lost["key"]]
-    assert again["scores"] == lost["scores"]
+    assert again.to_json()["scores"] == lost["scores"] | {
+        "map_embeddings_interval": again.scores.map_embeddings_interval
+    }
     assert {path.name: path.stat().st_mtime_ns for path in (folder / "networks").iterdir()} == networks
 
 
@@ -170,9 +172,9 @@ def test_networks_that_have_a_loop_of_their_own(
     summary = run_plan(plan, tmp_path / "x")
     assert (summary.n_done, summary.failed) == (2, ())
     row = next(row for row in load_results(tmp_path / "x").rows if row.quantizer == "sign")
-    assert row.record["options"]["network"].get("train_blocks") == n_blocks
+    assert row.cell.network.train_blocks == n_blocks
     chance = 0.1
-    assert row.scores["map_real"] > row.scores["map_expected"] > 1.2 * chance
+    assert row.scores.map_real > row.scores.map_expected > 1.2 * chance
 
 
 def test_other_images_are_refused(experiment: tuple[Path, RunSummary], small_plan: Plan, tmp_path: Path) -> None:

@@ -22,11 +22,12 @@ from h2q.plots import (
     plot_precision_recall,
     plot_rotation,
 )
-from h2q.plots.style import bar_style, color_of, line_style
+from h2q.plots.style import PALETTE, styles_of
 from h2q.quantization import HouseholderQuantizer, SignQuantizer
 
 DIGITS = load_digits()
 X, LABELS = DIGITS.data.astype(np.float32), DIGITS.target
+COLORS = {"sign": "#e69f00", "H²Q": "#0072b2", "ITQ": "#009e73", "penalty": "#d55e00"}
 REFERENCE = Path(sys.modules["h2q"].__file__).parent / "experiments" / "reference_map.csv"
 
 
@@ -90,23 +91,23 @@ def diagnosis():
 
 def test_precision_against_recall(curves) -> None:
     ax = plot_precision_recall(curves)
-    for number, (line, curve) in enumerate(zip(ax.lines, curves.values(), strict=True)):
+    for line, (name, curve) in zip(ax.lines, curves.items(), strict=True):
         order = np.argsort(curve.recall)
         np.testing.assert_allclose(line.get_xydata(), 100 * np.c_[curve.recall[order], curve.precision[order]])
         middle = 2 * len(order) // 3
-        assert shows(around(ax, *line.get_xydata()[middle], reach=3), color_of(number))
+        assert shows(around(ax, *line.get_xydata()[middle], reach=3), COLORS[name])
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["sign", "H²Q"]
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("recall in percent", "precision in percent")
     assert ax.get_title() == '300 queries, 1,497 items, ties "expected"'
-    assert not shows(around(ax, 95, 95), color_of(0))
+    assert not shows(around(ax, 95, 95), COLORS["sign"])
     nothing_overflows(ax)
 
 
 def test_precision_at_k(curves) -> None:
     ax = plot_precision_at_k(curves)
-    for number, (line, curve) in enumerate(zip(ax.lines, curves.values(), strict=True)):
+    for line, (name, curve) in zip(ax.lines, curves.items(), strict=True):
         np.testing.assert_allclose(line.get_xydata(), np.c_[curve.cuts, 100 * curve.precision])
-        assert shows(around(ax, curve.cuts[5], 100 * curve.precision[5], reach=3), color_of(number))
+        assert shows(around(ax, curve.cuts[5], 100 * curve.precision[5], reach=3), COLORS[name])
     assert (ax.get_xscale(), ax.get_ylabel()) == ("log", "precision@k in percent")
     nothing_overflows(ax)
 
@@ -132,7 +133,7 @@ def test_map_against_bits() -> None:
         np.testing.assert_allclose(np.asarray(line.get_ydata(), float), [100 * value for value in by_bits.values()])
         # Lines stand a little beside each other.
         np.testing.assert_allclose(np.asarray(line.get_xdata(), float), list(by_bits), rtol=0.02)
-        assert shows(around(ax, line.get_xdata()[1], 100 * by_bits[32], reach=2), color_of(number)), loss
+        assert shows(around(ax, line.get_xdata()[1], 100 * by_bits[32], reach=2), PALETTE[number]), loss
     assert [text.get_text() for text in ax.get_xticklabels()] == ["16", "32", "48", "64"]
     nothing_overflows(ax)
 
@@ -143,28 +144,28 @@ def test_bars_are_one_standard_deviation_over_seeds() -> None:
     spans = [np.ptp(segment[:, 1]) / 2 for segment in bars[2][0].get_segments()]
     np.testing.assert_allclose(spans, [100 * np.std([0.50, 0.54], ddof=1), 100 * np.std([0.60, 0.62], ddof=1)])
     # Half way up the first bar is its color, and above it there is none.
-    assert shows(around(ax, 16, 53.5), color_of(0))
-    assert not shows(around(ax, 16, 56), color_of(0))
+    assert shows(around(ax, 16, 53.5), COLORS["sign"])
+    assert not shows(around(ax, 16, 56), COLORS["sign"])
 
 
 def test_gain_over_sign() -> None:
     sign = reference("sign")
     gains = {}
-    for name in ("itq", "h2q-l2", "penalty"):
-        values, by_loss = reference(name), {}
+    for key_name, name in (("itq", "ITQ"), ("h2q-l2", "H²Q"), ("penalty", "penalty")):
+        values, by_loss = reference(key_name), {}
         for key, value in values.items():
             if key in sign:
                 by_loss.setdefault(key[2], []).append(value - sign[key])
         gains[name] = by_loss
-    losses = list(gains["itq"])
+    losses = list(gains["ITQ"])
     ax = plot_gain_over_sign(gains)
     assert [text.get_text() for text in ax.get_xticklabels()] == losses
-    for number, (name, bars) in enumerate(zip(gains, ax.containers, strict=True)):
+    for name, bars in zip(gains, ax.containers, strict=True):
         heights = [bar.get_height() for bar in bars]
         np.testing.assert_allclose(heights, [100 * np.mean(gains[name][loss]) for loss in losses])
         bar = bars[losses.index("wglhh")]
         left = bar.get_x() + 0.05 * bar.get_width()
-        assert shows(around(ax, left, 0.6 * bar.get_height()), color_of(number), alpha=0.45), name
+        assert shows(around(ax, left, 0.6 * bar.get_height()), COLORS[name], alpha=0.45), name
     dots = [line for line in ax.lines if line.get_marker() == "o"]
     drawn = np.sort(np.concatenate([line.get_ydata() for line in dots]))
     np.testing.assert_allclose(drawn, np.sort([100 * v for by in gains.values() for cell in by.values() for v in cell]))
@@ -181,8 +182,8 @@ def test_bars_of_one_color_differ_by_their_hatch() -> None:
     colors = [{tuple(pixel) for pixel in area} for area in pixels]
     assert len(colors[0]) == 1, "plain"
     assert len(colors[1]) > 1, "hatched"
-    styles = {tuple(sorted(bar_style(number).items())) for number in range(28)}
-    assert len(styles) == 28
+    bars = {tuple(sorted(style.bar.items())) for style in styles_of(map(str, range(28))).values()}
+    assert len(bars) == 28
 
 
 def test_distances_of_similar_and_dissimilar_pairs(diagnosis) -> None:
@@ -195,8 +196,8 @@ def test_distances_of_similar_and_dissimilar_pairs(diagnosis) -> None:
     assert near < far
     heights = [patch.get_data().values for patch in (similar, dissimilar)]
     # Each color alone where one kind of pair reaches above the other.
-    assert shows(around(ax, near, (heights[0][near] + heights[1][near]) / 2), color_of(0), alpha=0.5)
-    assert shows(around(ax, far, (heights[0][far] + heights[1][far]) / 2), color_of(1), alpha=0.5)
+    assert shows(around(ax, near, (heights[0][near] + heights[1][near]) / 2), PALETTE[0], alpha=0.5)
+    assert shows(around(ax, far, (heights[0][far] + heights[1][far]) / 2), PALETTE[1], alpha=0.5)
     assert f"{100 * diagnosis.separation:.0f}% of the cases" in ax.get_title()
     nothing_overflows(ax)
 
@@ -207,7 +208,7 @@ def test_distances_without_labels() -> None:
     (patch,) = ax.patches
     assert patch.get_data().values.sum() == pytest.approx(100)
     top = int(np.argmax(patch.get_data().values))
-    assert shows(around(ax, top, patch.get_data().values[top] / 2), color_of(0))
+    assert shows(around(ax, top, patch.get_data().values[top] / 2), PALETTE[0])
     assert ax.get_legend() is None
 
 
@@ -217,8 +218,8 @@ def test_bit_balance(diagnosis) -> None:
     tops = [bar.get_y() + bar.get_height() for bar in bars]
     np.testing.assert_allclose(tops, 100 * diagnosis.bit_balance)
     most = int(np.argmax(np.abs(diagnosis.bit_balance - 0.5)))
-    assert shows(around(ax, most, (50 + tops[most]) / 2), color_of(0))
-    assert not shows(around(ax, most, 100 - tops[most] + np.sign(50 - tops[most])), color_of(0))
+    assert shows(around(ax, most, (50 + tops[most]) / 2), PALETTE[0])
+    assert not shows(around(ax, most, 100 - tops[most] + np.sign(50 - tops[most])), PALETTE[0])
     assert f"mean entropy {diagnosis.bit_entropy.mean():.3f} of 1 bit" in ax.get_title()
     nothing_overflows(ax)
 
@@ -227,13 +228,13 @@ def test_rotation_beside_the_corners() -> None:
     quantizers = [SignQuantizer(16).fit(X), HouseholderQuantizer(16, random_state=0).fit(X)]
     before, after = (quantizer.transform(X) for quantizer in quantizers)
     axes = plot_rotation(before, after, dimensions=(2, 5))
-    for ax, rows, quantizer, color in zip(axes, (before, after), quantizers, ("#8a8a8a", color_of(0)), strict=True):
+    for ax, rows, quantizer, color in zip(axes, (before, after), quantizers, ("#8a8a8a", PALETTE[0]), strict=True):
         cloud, corners = [line for line in ax.lines if line.get_marker() in ("o", "X")]
         scaled = 4 * rows / np.linalg.norm(rows, axis=1, keepdims=True)
         np.testing.assert_allclose(cloud.get_xydata(), scaled[:, [2, 5]], rtol=1e-5)
         assert {tuple(corner) for corner in corners.get_xydata()} == {(1, 1), (1, -1), (-1, 1), (-1, -1)}
         for corner in corners.get_xydata():
-            assert shows(around(ax, *corner), color_of(1))
+            assert shows(around(ax, *corner), PALETTE[1])
         extreme = scaled[np.argmax(np.abs(scaled[:, 2]))]
         assert shows(around(ax, extreme[2], extreme[5]), color, alpha=0.35, tolerance=0.1)
         assert ax.get_title().endswith(f"{quantizer.quantization_error(X):.3f}")
@@ -273,18 +274,30 @@ BLINDNESS = {
 
 @pytest.mark.parametrize("blindness", BLINDNESS)
 def test_colors_differ_for_the_color_blind(blindness: str) -> None:
-    colors = np.clip(
-        np.array([to_rgb(color_of(number)) for number in range(7)]) @ np.array(BLINDNESS[blindness]).T, 0, 1
-    )
+    colors = np.clip(np.array([to_rgb(color) for color in PALETTE]) @ np.array(BLINDNESS[blindness]).T, 0, 1)
     distances = np.linalg.norm(colors[:, None] - colors[None], axis=2)
     assert distances[~np.eye(7, dtype=bool)].min() > 0.12
 
 
-def test_no_two_lines_look_alike() -> None:
-    styles = {tuple(sorted(line_style(number).items())) for number in range(28)}
-    assert len(styles) == 28
-    without_color = {(style["linestyle"], style["marker"]) for style in map(line_style, range(28))}
-    assert len(without_color) == 28
+@pytest.mark.parametrize("names", [[str(number) for number in range(28)], ["H²Q", "H²Q l1", "ITQ", "a", "b", "sign"]])
+def test_no_two_lines_look_alike(names: list[str]) -> None:
+    styles = [style.line for style in styles_of(names).values()]
+    assert len({tuple(sorted(style.items())) for style in styles}) == len(names)
+    without_color = {(style["linestyle"], style["marker"]) for style in styles}
+    assert len(without_color) == len(names)
+
+
+def test_a_method_has_the_same_color_in_every_figure() -> None:
+    methods = ["real-valued", "sign", "penalty", "HSWD", "random rotation", "ITQ", "H²Q"]
+    alone = {name: styles_of([name])[name].color for name in methods}
+    assert len(set(alone.values())) == len(methods)
+    together = styles_of(["another", *reversed(methods), "H²Q l1", "sign, HSWD"])
+    for name in methods:
+        assert together[name].color == alone[name]
+    assert together["H²Q l1"].color == alone["H²Q"]
+    assert together["H²Q l1"] != together["H²Q"]
+    few = styles_of(["a", "H²Q", "b"])
+    assert len({style.color for style in few.values()}) == 3
 
 
 @pytest.mark.parametrize(
@@ -301,7 +314,7 @@ def test_no_two_lines_look_alike() -> None:
         (lambda: plot_gain_over_sign({"a": 0.1}), TypeError, "gains must be a mapping of mappings"),
         (lambda: plot_gain_over_sign({"a": {}}), ValueError, "gains is empty"),
         (lambda: plot_gain_over_sign({"a": {"CEL": []}}), ValueError, "must be one or more numbers"),
-        (lambda: plot_rotation(X + 1, X[:, :3] + 1), ValueError, "before and after must be of one shape"),
+        (lambda: plot_rotation(X + 1, X[:, :3] + 1), ValueError, "before and after must have the same shape"),
         (
             lambda: plot_rotation(X + 1, X + 1, dimensions=(0, 64)),
             ValueError,

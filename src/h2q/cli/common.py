@@ -5,16 +5,18 @@ import os
 import re
 import shutil
 import sys
-import textwrap
 import warnings
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 import typer.core
+
+if TYPE_CHECKING:
+    from h2q.report.document import Block
 
 __all__ = [
     "CenterOption",
@@ -31,6 +33,7 @@ __all__ = [
     "naming",
     "parse_bits",
     "parse_options",
+    "print_blocks",
     "print_fields",
     "print_json",
     "print_paragraph",
@@ -49,7 +52,6 @@ CenterOption = Annotated[bool, typer.Option("--center/--no-center", help="Take t
 WhiteningOption = Annotated[
     float, typer.Option("--whitening", min=0, max=1, help="0: none, 1: principal components of unit variance.")
 ]
-_PIPE_WIDTH = 200  # a pipe has no width of its own, and what reads it wants whole lines
 _OUTPUT = "--output"
 _USAGE = 2
 _INTERRUPTED = 130
@@ -312,11 +314,20 @@ def _to_json(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} has no form in JSON")
 
 
+def print_blocks(*blocks: "Block") -> None:
+    """Print tables, paragraphs and lists: fitted to a terminal, and in whole lines in a pipe."""
+    from h2q.report.render_terminal import render_terminal
+
+    on_terminal = sys.stdout.isatty()
+    width = shutil.get_terminal_size().columns if on_terminal else None
+    print(render_terminal(*blocks, width=width, styled=on_terminal and "NO_COLOR" not in os.environ), end="")
+
+
 def print_paragraph(text: str) -> None:
-    """Print a sentence or more, wrapped between words on a terminal and in one line in a pipe."""
-    if sys.stdout.isatty():
-        text = textwrap.fill(text, min(shutil.get_terminal_size().columns, 100))
-    print(text)
+    """Print a sentence or more: wrapped between words on a terminal, in one line in a pipe."""
+    from h2q.report.document import Paragraph
+
+    print_blocks(Paragraph(text))
 
 
 def print_fields(fields: Iterable[tuple[str, Any]]) -> None:
@@ -332,44 +343,31 @@ def print_fields(fields: Iterable[tuple[str, Any]]) -> None:
         print(f"{name:<{width}}  {value}")
 
 
-def print_table(
-    columns: Sequence[str], rows: Iterable[Sequence[Any]], *, text_columns: int = 1, sections: Collection[int] = ()
-) -> None:
-    """Print a table for people, in whole lines where it goes to a pipe.
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, text_columns: int = 1) -> None:
+    """Print a table of plain cells.
 
     Parameters
     ----------
     columns : sequence of str
-        The heads.
+        Column heads.
     rows : iterable of sequences
-        The cells.
+        Cells; None is an empty one.
     text_columns : int
-        So many columns from the left hold text, which wraps; the others hold numbers, which stand to the right.
-    sections : collection of int
-        The rows, from 1, after which a line is left free.
+        Number of columns, from the left, that hold text; the others hold numbers.
 
     Examples
     --------
     >>> print_table(["quantizer", "error"], [["sign", 0.4], ["itq", 0.1]])
-    <BLANKLINE>
       quantizer   error
      ───────────────────
       sign          0.4
       itq           0.1
     <BLANKLINE>
     """
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
+    from h2q.report.document import Table, as_rows
 
-    table = Table(box=box.SIMPLE_HEAD)
-    for number, column in enumerate(columns):
-        text = number < text_columns
-        table.add_column(column, justify="left" if text else "right", no_wrap=not text)
-    for number, row in enumerate(rows, 1):
-        cells = ["" if cell is None else str(cell) for cell in row]
-        table.add_row(*cells, end_section=number in sections)
-    Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH, highlight=False, markup=False).print(table)
+    print_blocks(Table(columns=tuple(columns), rows=as_rows(rows), text_columns=text_columns))
+    print()
 
 
 def format_seconds(seconds: float) -> str:

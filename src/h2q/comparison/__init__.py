@@ -1,4 +1,4 @@
-"""Fit, encode, score: quantizers side by side on the same embeddings."""
+"""Fit, encode, score: quantizers side by side on the same embeddings, and whether they differ."""
 
 import lazy_loader
 

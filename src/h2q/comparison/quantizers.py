@@ -1,123 +1,116 @@
-"""Quantizers side by side on the same embeddings: what a rotation gains over plain signs."""
+"""Quantizers side by side on the same embeddings."""
 
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from h2q.evaluation import float_neighbors, neighbor_recall
-from h2q.index import BinaryIndex
+from h2q.comparison.scoring import EmbeddedFolds, Score, score_quantizer
 from h2q.progress import progress_bar
-from h2q.quantization import quantizer_info, quantizer_names
+from h2q.quantization import make_quantizer, quantizer_info, quantizer_names
 
-__all__ = ["METHODS", "Method", "QuantizerScore", "compare_quantizers"]
-
-
-@dataclass(frozen=True)
-class Method:
-    """A way to quantize: what people call it, and how a quantizer of so many bits is made from a seed."""
-
-    label: str
-    make: Callable[..., Any]
-
-
-METHODS = {name: Method(quantizer_info(name).label, quantizer_info(name).kind) for name in quantizer_names()}
+__all__ = ["Contender", "compare_quantizers", "default_contenders"]
 
 
 @dataclass(frozen=True)
-class QuantizerScore:
-    """How one quantizer did.
+class Contender:
+    """A quantizer with its options.
 
     Attributes
     ----------
-    method : str
-        Its key in `METHODS`.
-    n_bits : int
-        Bits of a code.
-    quantization_error : float
-        L2 quantization error of the queries, which it was not fitted on.
-    recall : float
-        Share of each query's k nearest embeddings among the k items that the search over codes finds, 0 to 1.
-    fit_seconds : float
-        What the fit took.
+    label : str
+        Name in tables and figures.
+    quantizer : str
+        Name in `h2q.quantization.quantizer_names`.
+    options : mapping
+        Parameters of the quantizer other than `n_bits` and `random_state`.
     """
 
-    method: str
-    n_bits: int
-    quantization_error: float
-    recall: float
-    fit_seconds: float
+    label: str
+    quantizer: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def make(self, n_bits: int | None, random_state: Any) -> Any:
+        """Return the unfitted quantizer."""
+        return make_quantizer(self.quantizer, n_bits, random_state=random_state, **self.options)
 
 
-def compare_quantizers(
-    embeddings: NDArray[np.float32],
-    queries: NDArray[np.float32],
-    lengths: Sequence[int],
-    *,
-    k: int = 10,
-    metric: str = "cosine",
-    n_init: int = 5,
-    random_state: int = 0,
-    **options: Any,
-) -> list[QuantizerScore]:
-    """Fit every method at every code length; score by quantization error and recall of the float neighbors.
+def default_contenders(
+    options: Mapping[str, Any] | None = None, own_options: Mapping[str, Mapping[str, Any]] | None = None
+) -> tuple[Contender, ...]:
+    """Return every registered quantizer, baselines first.
 
     Parameters
     ----------
-    embeddings : ndarray of float32, shape (n, d)
-        What is fitted on, indexed and searched.
-    queries : ndarray of float32, shape (n_queries, d)
-        What is asked; never fitted on.
+    options : mapping, optional
+        Parameters of all quantizers, such as `center`.
+    own_options : mapping of str to mapping, optional
+        Further parameters by quantizer, such as ``{"itq": {"n_init": 5}}``.
+
+    Examples
+    --------
+    >>> [contender.label for contender in default_contenders()][:4]
+    ['sign', 'random rotation', 'ITQ', 'H²Q']
+    """
+    own = own_options or {}
+    return tuple(
+        Contender(quantizer_info(name).label, name, {**(options or {}), **own.get(name, {})})
+        for name in quantizer_names()
+    )
+
+
+def compare_quantizers(
+    folds: EmbeddedFolds,
+    lengths: Sequence[int],
+    contenders: Sequence[Contender] | None = None,
+    *,
+    random_state: int = 0,
+    progress: bool = True,
+    **scoring: Any,
+) -> list[Score]:
+    """Fit and score every quantizer at every code length.
+
+    Parameters
+    ----------
+    folds : EmbeddedFolds
+        Embeddings to fit on, queries and database.
     lengths : sequence of int
-        Bits of the codes, each at most d.
-    k : int
-        Neighbors that count.
-    metric : {"cosine", "euclidean"}
-        What makes float embeddings neighbors.
-    n_init : int
-        Starts of ITQ, each run to convergence.
+        Bits of the codes, each at most the number of dimensions.
+    contenders : sequence of Contender, optional
+        The quantizers. Default: `default_contenders`.
     random_state : int
-        Of every quantizer.
-    **options
-        Further parameters of every quantizer, such as `center` and `whitening`.
+        Seed of every quantizer.
+    progress : bool
+        Whether to show a progress bar on a terminal.
+    **scoring
+        Further options of `score_quantizer`.
 
     Returns
     -------
-    list of QuantizerScore
-        By code length, then in the order of `METHODS`.
+    list of Score
+        By code length, then in the order of the contenders; ``name`` is the contender's label.
 
     Raises
     ------
     TypeError, ValueError
-        Where the embeddings or a parameter are not what they should be.
+        If the embeddings or a parameter are not as described.
 
     Examples
     --------
+    >>> import numpy as np
     >>> from sklearn.datasets import load_digits
     >>> X = load_digits().data.astype(np.float32)
-    >>> scores = compare_quantizers(X[100:], X[:100], [16])
-    >>> [score.method for score in scores]
-    ['sign', 'random', 'itq', 'h2q']
-    >>> scores[3].quantization_error < scores[0].quantization_error
+    >>> scores = compare_quantizers(EmbeddedFolds(X[100:], X[:100], X[100:]), [16])
+    >>> [score.name for score in scores][:4]
+    ['sign', 'random rotation', 'ITQ', 'H²Q']
+    >>> scores[3].quantization_error_l2 < scores[0].quantization_error_l2
     True
     """
-    truth = float_neighbors(queries, embeddings, k, metric)
+    contenders = default_contenders() if contenders is None else contenders
     scores = []
-    with progress_bar("comparing", len(lengths) * len(METHODS)) as advance:
+    with progress_bar("comparing", len(lengths) * len(contenders), enabled=progress) as advance:
         for n_bits in lengths:
-            for key, method in METHODS.items():
-                extra = {"n_init": n_init} if key == "itq" else {}
-                quantizer = method.make(n_bits, random_state=random_state, **options, **extra)
-                began = time.perf_counter()
-                quantizer.fit(embeddings)
-                seconds = time.perf_counter() - began
-                index = BinaryIndex(quantizer=quantizer)
-                index.add(embeddings)
-                recall = neighbor_recall(truth, index.search(queries, k).ids).value
-                error = quantizer.quantization_error(queries)
-                scores.append(QuantizerScore(key, n_bits, error, recall, seconds))
+            for contender in contenders:
+                quantizer = contender.make(n_bits, random_state)
+                scores.append(score_quantizer(quantizer, folds, name=contender.label, **scoring))
                 advance(1)
     return scores

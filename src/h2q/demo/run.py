@@ -1,212 +1,156 @@
-"""The demo from images to results in a folder."""
+"""Run the stages of the demo, and say what their numbers show."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from h2q.demo.data import DemoData
-from h2q.demo.picture import PictureRow, draw_neighbors, one_query_a_class
-from h2q.demo.scores import (
-    CONTENDERS,
-    K_PRECISION,
-    K_RECALL,
-    Contender,
-    Embedded,
+from h2q.comparison import (
+    EmbeddedFolds,
     Score,
-    embed_folds,
-    score_codes,
+    describe_leaders,
+    leaders,
+    mean_and_deviation,
     score_embeddings,
+    score_quantizer,
 )
-from h2q.files import atomic_path, write_json
+from h2q.demo.stages import K_RECALL, Stage
 from h2q.progress import progress_bar
 
-__all__ = [
-    "COLUMNS",
-    "LENGTHS",
-    "DemoResult",
-    "Stage",
-    "explain",
-    "frozen_stage",
-    "run_stage",
-    "section_ends",
-    "table_row",
-    "write_results",
-]
+__all__ = ["K_PRECISION", "PICTURED", "DemoResult", "Row", "run_stage", "say_order", "say_winners"]
 
-LENGTHS = (16, 32, 64, 128)
-PICTURED = "H²Q"
-_PICTURED_BITS = 64
-_N_PICTURED = 10
+K_PRECISION = 5_000
+PICTURED = ("sign", "H²Q")
+_PICTURED_BITS = 16  # where a rotation changes most
 
 
 @dataclass(frozen=True)
-class Stage:
-    """Where embeddings come from, and what turns them into codes.
+class Row:
+    """The scores of a quantizer at a code length, one for each seed.
 
     Attributes
     ----------
-    title : str
-        For people.
-    lengths : tuple of int
-        Bits of the codes.
-    embed : callable
-        From bits and variant to the embeddings of all folds; of a frozen network they are always the same.
-    contenders : tuple of Contender
-        The quantizers, in the order of the table.
+    name : str
+        Label of the quantizer.
+    n_bits : int or None
+        Bits of a code; None for real-valued embeddings.
+    scores : tuple of Score
+        One a seed.
     """
 
-    title: str
-    lengths: tuple[int, ...]
-    embed: Callable[[int, str], Embedded]
-    contenders: tuple[Contender, ...] = CONTENDERS
+    name: str
+    n_bits: int | None
+    scores: tuple[Score, ...]
+
+    def spread(self, part: Callable[[Score], float | None]) -> tuple[float, float | None] | None:
+        """Return mean and standard deviation of a score over the seeds; None where it has no meaning."""
+        values = [value for value in map(part, self.scores) if value is not None]
+        return mean_and_deviation(values) if values else None
 
 
 @dataclass(frozen=True)
 class DemoResult:
-    """The table of a stage, and what H²Q found for each query at the pictured length."""
+    """The scores of a stage.
+
+    Attributes
+    ----------
+    stage : Stage
+        The stage.
+    rows : tuple of Row
+        In the order of the table.
+    pictured_bits : int
+        Code length of `neighbors`.
+    neighbors : mapping of str to ndarray of int64, shape (n_queries, k)
+        For each of `PICTURED` the database rows that its codes find, first seed, as many as a class has on average.
+    """
 
     stage: Stage
-    scores: tuple[Score, ...]
+    rows: tuple[Row, ...]
     pictured_bits: int
-    found: NDArray[np.int64]
+    neighbors: Mapping[str, NDArray[np.int64]]
 
 
-def frozen_stage(data: DemoData) -> Stage:
-    """Return the stage whose embeddings are the frozen features themselves."""
-    embedded = embed_folds(data.features, data.labels, data.folds, max(LENGTHS))
-    width = data.features.shape[1]
-    return Stage(
-        data.title, tuple(sorted({min(n_bits, width) for n_bits in LENGTHS})), lambda n_bits, variant: embedded
+def run_stage(stage: Stage, *, random_state: int = 0, n_seeds: int = 3) -> DemoResult:
+    """Score the real-valued embeddings, and every quantizer at every length with several seeds.
+
+    The real-valued embeddings have one row if they are the same at every length.
+    """
+    pictured = min(stage.lengths, key=lambda n_bits: abs(n_bits - _PICTURED_BITS))
+    rows: list[Row] = []
+    neighbors = {}
+    last: EmbeddedFolds | None = None
+    with progress_bar("scoring", len(stage.lengths) * len(stage.entries) * n_seeds) as advance:
+        for n_bits in stage.lengths:
+            plain = stage.embed(n_bits, "")
+            if plain is not last:
+                rows.append(Row("real-valued", None, (score_embeddings(plain, k=_k(plain)),)))
+                last = plain
+            for entry in stage.entries:
+                folds, label, scores = stage.embed(n_bits, entry.variant), entry.contender.label, []
+                depth = _class_size(folds) if n_bits == pictured and label in PICTURED else None
+                for seed in range(random_state, random_state + n_seeds):
+                    quantizer = entry.contender.make(n_bits, seed)
+                    scores.append(score_quantizer(quantizer, folds, name=label, k=_k(folds), depth=depth))
+                    advance(1)
+                rows.append(Row(label, n_bits, tuple(scores)))
+                if depth is not None and scores[0].neighbors is not None:
+                    neighbors[label] = scores[0].neighbors
+    return DemoResult(stage, tuple(rows), pictured, neighbors)
+
+
+def _k(folds: EmbeddedFolds) -> int:
+    return min(K_PRECISION, len(folds.database))
+
+
+def _class_size(folds: EmbeddedFolds) -> int:
+    """Return the mean number of database items of a class."""
+    return max(K_RECALL, len(folds.database) // len(np.unique(np.asarray(folds.database_labels))))
+
+
+def say_winners(result: DemoResult) -> str:
+    """Say which quantizers lead by mAP beyond the spread over seeds and the noise of the queries."""
+    by_length: dict[int, dict[str, NDArray[np.float64]]] = defaultdict(dict)
+    for row in result.rows:
+        if row.n_bits is not None:
+            by_length[row.n_bits][row.name] = np.array(
+                [score.map_expected.per_query for score in row.scores if score.map_expected is not None]
+            )
+    by_bits = {n_bits: leaders(scores) for n_bits, scores in by_length.items()}
+    n_seeds = max(len(row.scores) for row in result.rows)
+    sentence = describe_leaders(by_bits, len(result.stage.entries))
+    return (
+        f"By mAP (expected), beyond the spread over {n_seeds} seeds of the quantizers and the noise of the queries "
+        f"(95% paired bootstrap): {sentence}."
     )
 
 
-def run_stage(stage: Stage, *, random_state: int = 0) -> DemoResult:
-    """Score the real-valued embeddings and every contender at every length.
+def say_order(result: DemoResult) -> str | None:
+    """Say what a learned rotation does to the order of neighbors, if the numbers show it; else None.
 
-    The real-valued embeddings have one row where they are the same at every length.
+    They show it where embeddings were learned from labels, and at the longest codes H²Q and ITQ are above sign by mAP
+    and below it by recall.
     """
-    pictured = min(stage.lengths, key=lambda n_bits: abs(n_bits - _PICTURED_BITS))
-    scores: list[Score] = []
-    found = np.zeros((0, 0), np.int64)
-    scored: Embedded | None = None
-    with progress_bar("scoring", len(stage.lengths) * len(stage.contenders)) as advance:
-        for n_bits in stage.lengths:
-            plain = stage.embed(n_bits, "")
-            if plain is not scored:
-                scores.append(score_embeddings(plain))
-                scored = plain
-            for contender in stage.contenders:
-                score, ids = score_codes(stage.embed(n_bits, contender.variant), contender, n_bits, random_state)
-                scores.append(score)
-                if n_bits == pictured and contender.label == PICTURED:
-                    found = ids
-                advance(1)
-    return DemoResult(stage, tuple(scores), pictured, found)
-
-
-COLUMNS = ("quantizer", "bits", "error", "mAP expected", "mAP float", f"recall@{K_RECALL}", "fit")
-
-
-def table_row(score: Score) -> list[str]:
-    """Return the cells of a score, under `COLUMNS`."""
-    return [
-        score.quantizer,
-        "" if score.n_bits is None else str(score.n_bits),
-        "" if score.quantization_error is None else f"{score.quantization_error:.3f}",
-        f"{100 * score.map_expected:.1f}",
-        f"{100 * score.map_embeddings:.1f}",
-        f"{100 * score.recall:.1f}",
-        "" if score.fit_seconds is None else f"{score.fit_seconds:.2f} s",
-    ]
-
-
-def section_ends(result: DemoResult) -> set[int]:
-    """Return the rows, from 1, after which the code length changes."""
-    lengths = [score.n_bits for score in result.scores]
-    return {row for row in range(1, len(lengths)) if lengths[row] != lengths[row - 1]}
-
-
-def explain(data: DemoData) -> list[str]:
-    """Say in words what the table shows, a paragraph an entry."""
-    train, query, database = (len(data.folds[name]) for name in ("train", "query", "database"))
-    k, width = min(K_PRECISION, database), 4 * data.features.shape[1]
-    return [
-        f"{query:,} queries against {database:,} images; quantizers fitted on {train:,} others, never on queries. An "
-        f"embedding takes {width:,} bytes, a code of 64 bits 8.",
-        f"mAP: mean average precision at {k:,} by class, in percent; equal distances in an average order (expected) "
-        f"or broken by the embeddings (float). recall@{K_RECALL}: the share of the {K_RECALL} nearest by cosine that "
-        "the codes find, in percent. error: L2 quantization error of the queries. fit: without the principal "
-        "components, which all methods share.",
-    ]
-
-
-def write_results(folder: Path, data: DemoData, results: Sequence[DemoResult], *, random_state: int) -> dict[str, Path]:
-    """Write the tables as JSON and Markdown, and the picture of the last stage; return where each is.
-
-    Raises
-    ------
-    OSError
-        If the folder cannot be made or written.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    written = {"table": folder / "table.md", "json": folder / "results.json"}
-    write_json(written["json"], to_document(data, results, random_state))
-    with atomic_path(written["table"]) as temporary:
-        temporary.write_text(_markdown(data, results), encoding="utf-8")
-    if data.images is not None:
-        written["picture"] = folder / "neighbors.png"
-        _draw(written["picture"], data, results[-1])
-    return written
-
-
-def to_document(data: DemoData, results: Sequence[DemoResult], random_state: int) -> dict[str, Any]:
-    """Return everything in the tables, for programs."""
-    return {
-        "data": data.title,
-        "notes": list(data.notes),
-        "folds": {name: len(rows) for name, rows in data.folds.items()},
-        "map_at": min(K_PRECISION, len(data.folds["database"])),
-        "recall_at": K_RECALL,
-        "seed": random_state,
-        "stages": [
-            {"title": result.stage.title, "scores": [asdict(score) for score in result.scores]} for result in results
-        ],
-    }
-
-
-def _markdown(data: DemoData, results: Sequence[DemoResult]) -> str:
-    lines = ["# h2q demo", "", *data.notes, *([""] if data.notes else [])]
-    for result in results:
-        lines += [
-            f"## {result.stage.title}",
-            "",
-            f"| {' | '.join(COLUMNS)} |",
-            "|---" + "|---:" * (len(COLUMNS) - 1) + "|",
-        ]
-        lines += [f"| {' | '.join(table_row(score))} |" for score in result.scores]
-        lines.append("")
-    return "\n".join([*lines, "\n\n".join(explain(data)), ""])
-
-
-def _draw(path: Path, data: DemoData, result: DemoResult) -> None:
-    images = data.images
-    if images is None:
-        return
-    query, database = data.folds["query"], data.folds["database"]
-    rows = []
-    for chosen in one_query_a_class(data.labels[query], _N_PICTURED):
-        items = database[result.found[chosen]]
-        rows.append(
-            PictureRow(
-                images[int(query[chosen])],
-                int(data.labels[query[chosen]]),
-                [images[int(item)] for item in items],
-                data.labels[items].tolist(),
-            )
-        )
-    title = f"The ten nearest images by {result.pictured_bits}-bit codes, {PICTURED}"
-    draw_neighbors(path, rows, data.class_names, title)
+    if not result.stage.is_learned:
+        return None
+    n_bits = max(result.stage.lengths)
+    names = ("sign", "ITQ", "H²Q")
+    rows = {row.name: row for row in result.rows if row.n_bits == n_bits}
+    if not all(name in rows for name in names):
+        return None
+    means = {}
+    for name in names:
+        score = rows[name].spread(lambda score: None if score.map_expected is None else score.map_expected.value)
+        recall = rows[name].spread(lambda score: None if score.recall is None else score.recall.value)
+        if score is None or recall is None:
+            return None
+        means[name] = score[0], recall[0]
+    sign_map, sign_recall = means["sign"]
+    if not all(means[name][0] > sign_map and means[name][1] < sign_recall for name in names[1:]):
+        return None
+    recalls = ", ".join(f"{name} {100 * means[name][1]:.1f}" for name in names)
+    return (
+        "On embeddings learned from labels, a learned rotation pulls classes together and loses the order of neighbors "
+        f"within them: at {n_bits} bits recall@{K_RECALL} is {recalls}."
+    )

@@ -9,7 +9,7 @@ from scipy.special import entr
 
 from h2q.checks import as_codes, as_embeddings, as_labels, check_n_bits
 from h2q.evaluation.rankers import CodeRanker
-from h2q.quantization.objectives import l1, l2
+from h2q.quantization.objectives import quantization_errors
 
 __all__ = ["CodesDiagnosis", "diagnose_codes"]
 
@@ -188,15 +188,11 @@ def _quantization(codes: NDArray[np.uint8], n_bits: int, rotated: Any) -> tuple[
     rows = as_embeddings(rotated, "rotated", n_features=n_bits)
     if len(rows) != len(codes):
         raise ValueError(f"rotated must have {len(codes)} rows, one a code; got {len(rows)}")
-    totals = np.zeros(3)
+    agreeing = 0
     for start in range(0, len(rows), _CHUNK_ROWS):
-        part = rows[start : start + _CHUNK_ROWS].astype(np.float64)
         bits = np.unpackbits(codes[start : start + _CHUNK_ROWS], axis=1, count=n_bits)
-        agreement = ((part > 0) == bits).mean()
-        part *= np.sqrt(n_bits) / np.linalg.norm(part, axis=1, keepdims=True)
-        totals += len(part) * np.array([l1(part)[0], l2(part)[0], agreement])
-    error_l1, error_l2, agreement = (totals / len(rows)).tolist()
-    return error_l1, error_l2, agreement
+        agreeing += int(np.count_nonzero((rows[start : start + _CHUNK_ROWS] > 0) == bits))
+    return *quantization_errors(rows), agreeing / rows.size
 
 
 def _findings(found: CodesDiagnosis) -> list[str]:

@@ -1,15 +1,18 @@
-"""Cells of the grid: what determines each number, and a key that changes with it."""
+"""Cells of the grid: everything that determines a number, and a key that changes with it."""
 
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from itertools import product
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from h2q.experiments.plan import TRAINED_QUANTIZERS, Plan
 
-__all__ = ["Cell", "NetworkSpec", "cells_of", "digest", "group_by_network"]
+if TYPE_CHECKING:
+    from h2q.similarity.presets import TrainingSettings
+
+__all__ = ["Cell", "NetworkSpec", "Setting", "cells_of", "digest", "group_by_network"]
 
 
 def digest(value: Any) -> str:
@@ -21,18 +24,42 @@ def digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
+@dataclass(frozen=True, order=True)
+class Setting:
+    """What quantizers are compared within: everything but the quantizer and the seed."""
+
+    dataset: str
+    backbone: str
+    loss: str
+    n_bits: int
+
+
 @dataclass(frozen=True)
 class NetworkSpec:
     """A stage-one network: one training, or with a penalty one for each weight, of which the best is kept.
 
     Attributes
     ----------
-    dataset, backbone, loss : str
-        Where it stands in the grid.
-    n_bits, seed : int
-        Where it stands in the grid.
-    options : mapping
-        All else that its embeddings depend on: settings, and for "penalty" and "hswd" the penalty and its weights.
+    dataset, backbone, loss, n_bits, seed
+        Position in the grid.
+    preset : str
+        Mode of training: see `h2q.experiments.Plan`.
+    settings : TrainingSettings
+        Training settings.
+    image_size, train_blocks : int or None
+        As in `h2q.experiments.Plan`.
+    loss_options : mapping
+        Options of the loss.
+    resize_mode : {"stretch", "crop"}
+        How images come to the backbone's size.
+    penalty : str or None
+        Quantization penalty, a name in `h2q.similarity.penalties.PENALTIES`.
+    weights : tuple of float
+        Weights of the penalty to try.
+    penalty_options : mapping
+        Options of the penalty.
+    penalty_tanh : bool
+        See `h2q.similarity.penalties.WeightedPenalty`.
     """
 
     dataset: str
@@ -40,36 +67,70 @@ class NetworkSpec:
     loss: str
     n_bits: int
     seed: int
-    options: Mapping[str, Any]
+    preset: str
+    settings: "TrainingSettings"
+    image_size: int | None = None
+    train_blocks: int | None = None
+    loss_options: Mapping[str, Any] = field(default_factory=dict)
+    resize_mode: Literal["stretch", "crop"] = "stretch"
+    penalty: str | None = None
+    weights: tuple[float, ...] = ()
+    penalty_options: Mapping[str, Any] = field(default_factory=dict)
+    penalty_tanh: bool = False
+
+    @property
+    def setting(self) -> Setting:
+        """Position in the grid without the seed."""
+        return Setting(self.dataset, self.backbone, self.loss, self.n_bits)
 
     @property
     def key(self) -> str:
-        """What identifies the network."""
+        """Identifier of the network."""
         return digest(asdict(self))
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
+        """Return the spec that ``dataclasses.asdict`` turned into a JSON document."""
+        from h2q.similarity.presets import TrainingSettings
+
+        settings = TrainingSettings(**document["settings"] | {"hidden": tuple(document["settings"]["hidden"])})
+        return cls(**{**document, "settings": settings, "weights": tuple(document["weights"])})
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A number to be found: a quantizer on the embeddings of a network.
+    """A quantizer on the embeddings of a network: one line of results.
 
     Attributes
     ----------
     network : NetworkSpec
-        What gives the embeddings.
+        Source of the embeddings.
     quantizer : str
-        Of `quantizer_names`.
+        One of `h2q.experiments.plan_quantizers`.
+    k : int
+        Cut of mAP@k.
+    divisor, empty : str
+        See `h2q.evaluation.mean_average_precision`.
     options : mapping
-        Of the quantizer and of the score.
+        Parameters of the quantizer.
     """
 
     network: NetworkSpec
     quantizer: str
-    options: Mapping[str, Any]
+    k: int
+    divisor: str
+    empty: str
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def key(self) -> str:
-        """What identifies the cell in the file of results."""
+        """Identifier of the cell in the file of results."""
         return digest(asdict(self))
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
+        """Return the cell that ``dataclasses.asdict`` turned into a JSON document."""
+        return cls(**{**document, "network": NetworkSpec.from_json(document["network"])})
 
     def describe(self) -> str:
         """Name the cell for people."""
@@ -97,31 +158,25 @@ def cells_of(plan: Plan) -> Iterator[Cell]:
             plan.datasets, plan.backbones, plan.losses, plan.bits, plan.seeds
         ):
             for name in names:
-                network = NetworkSpec(dataset, backbone, loss, n_bits, seed, _network_options(plan, loss, name))
-                yield Cell(network, name, _cell_options(plan, dataset, name))
+                network = _network(plan, Setting(dataset, backbone, loss, n_bits), seed, name)
+                yield Cell(network, name, plan.k_for(dataset), plan.divisor, plan.empty, plan.options_of(name))
 
 
-def _network_options(plan: Plan, loss: str, quantizer: str) -> dict[str, Any]:
-    options: dict[str, Any] = {"preset": plan.preset, "settings": asdict(plan.settings(loss))}
-    if plan.image_size is not None:
-        options["image_size"] = plan.image_size
-    if plan.preset != "head":
-        options["train_blocks"] = plan.train_blocks
-    if quantizer in TRAINED_QUANTIZERS:
-        options["penalty"] = "hswd" if quantizer == "hswd" else plan.penalty_for(loss)
-        options["weights"] = list(plan.weights[options["penalty"]])
-    return options
-
-
-def _cell_options(plan: Plan, dataset: str, quantizer: str) -> dict[str, Any]:
-    options: dict[str, Any] = {"k": plan.k_for(dataset), "divisor": plan.divisor, "empty": plan.empty}
-    if quantizer != "real":
-        options["center"] = plan.center
-    if quantizer == "itq":
-        options["n_init"] = plan.n_init
-    if quantizer.startswith("h2q-"):
-        options["schedule"] = plan.schedule
-    return options
+def _network(plan: Plan, setting: Setting, seed: int, quantizer: str) -> NetworkSpec:
+    preset = plan.preset_for(setting.loss)
+    spec = NetworkSpec(
+        setting.dataset, setting.backbone, setting.loss, setting.n_bits, seed, plan.preset,
+        plan.settings(setting.loss), plan.image_size, None if plan.preset == "head" else plan.train_blocks,
+        dict(preset.loss_options), preset.resize_mode,
+    )  # fmt: skip
+    if quantizer == "hswd":
+        return replace(spec, penalty="hswd", weights=plan.weights["hswd"])
+    if quantizer == "penalty":
+        penalty = plan.penalty_for(setting.loss)
+        spec = replace(spec, penalty=penalty, weights=plan.weights[penalty])
+        if penalty == preset.penalty:
+            return replace(spec, penalty_options=dict(preset.penalty_options), penalty_tanh=preset.penalty_tanh)
+    return spec
 
 
 def group_by_network(cells: list[Cell]) -> dict[str, list[Cell]]:

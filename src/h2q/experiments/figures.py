@@ -6,18 +6,19 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from h2q.experiments.results import Results, Setting
+from h2q.experiments.cells import Setting
+from h2q.experiments.results import Results
 from h2q.experiments.tables import TIES, label, protocol
 from h2q.report.document import Figure
 
 __all__ = ["draw_figures"]
 
-_IN_CURVES = ("real", "sign", "penalty", "hswd", "itq", "h2q-l2")  # ten lines on each other show nothing
+_IN_CURVES = ("real", "sign", "penalty", "hswd", "itq", "h2q-l2")  # ten lines on top of each other show nothing
 _STYLE: Any = {"font.size": 9, "axes.titlesize": 10, "axes.titleweight": "bold", "svg.hashsalt": "h2q"}
 
 
 def draw_figures(results: Results) -> tuple[Figure, ...]:
-    """Draw the gain over sign of each quantizer and loss, and mAP against bits; nothing without matplotlib."""
+    """Draw the gain over sign of each quantizer and loss, and mAP against bits; without matplotlib, nothing."""
     if importlib.util.find_spec("matplotlib") is None:
         return ()
     figures = []
@@ -84,7 +85,7 @@ def _losses(settings: Sequence[Setting]) -> list[str]:
 
 
 def _grid(n_rows: int, n_columns: int, *, width: float, height: float) -> tuple[Any, list[list[Any]]]:
-    """Return a figure of panels that share the scale of each row, which pyplot knows nothing of."""
+    """Return a figure, outside pyplot, of panels that share the scale of each row."""
     import matplotlib as mpl
     from matplotlib.figure import Figure as Canvas
 
@@ -110,4 +111,4 @@ def _save(figure: Any, name: str, caption: str, note: str) -> Figure:
             buffer = io.BytesIO()
             figure.savefig(buffer, format=kind, **options)
             files[kind] = buffer.getvalue()
-    return Figure(name, caption, note, files["svg"], files["png"])
+    return Figure(name=name, caption=caption, note=note, svg=files["svg"], png=files["png"])

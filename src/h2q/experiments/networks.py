@@ -1,51 +1,31 @@
 """Stage one of the grid: each network is trained once, and its embeddings are kept for all its quantizers."""
 
-import dataclasses
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from h2q.comparison import EmbeddedFolds
 from h2q.datasets import ImageDataset, load_dataset
 from h2q.datasets.dataset import FOLDS
 from h2q.errors import require
 from h2q.experiments.cells import NetworkSpec, digest
-from h2q.experiments.scoring import Embedded
+from h2q.experiments.records import DataVersion, NetworkSummary
 from h2q.experiments.store import ExperimentFolder
 from h2q.files import read_tensors, write_tensors
 
-__all__ = ["EmbeddedNetwork", "describe_data", "load_data", "obtain_network", "sign_codes_score"]
+__all__ = ["describe_data", "load_data", "obtain_network", "sign_codes_score"]
 
 _KIND = "stage-one embeddings"
 
 
-@dataclass(frozen=True)
-class EmbeddedNetwork:
-    """What a network makes of the folds, and how it came about.
-
-    Attributes
-    ----------
-    embedded : Embedded
-        Embeddings and labels.
-    training : mapping
-        "validation_map" and "best_epoch"; with a penalty also the "weight" that was best and the validation mAP of
-        the codes for each "tried".
-    seconds : mapping
-        "train" (of all weights) and "embed".
-    """
-
-    embedded: Embedded
-    training: Mapping[str, Any]
-    seconds: Mapping[str, float]
-
-
 @lru_cache(maxsize=2)
 def load_data(name: str, seed: int) -> ImageDataset:
-    """Load a data set with the folds of a seed; what was loaded last is kept."""
+    """Load a data set with the folds of a seed; the last two are kept in memory."""
     return load_dataset(name, random_state=seed)
 
 
@@ -56,13 +36,13 @@ def _features(name: str, backbone: str, image_size: int | None) -> NDArray[np.fl
     return extract_features(load_data(name, 0), backbone, image_size=image_size)
 
 
-def describe_data(dataset: ImageDataset) -> dict[str, Any]:
-    """Return what identifies the images and the folds."""
-    return {
-        "fingerprint": dataset.fingerprint,
-        "folds": {fold: len(dataset.folds[fold]) for fold in FOLDS},
-        "folds_digest": digest([dataset.folds[fold].tolist() for fold in FOLDS]),
-    }
+def describe_data(dataset: ImageDataset) -> DataVersion:
+    """Return the identity of the images and the folds."""
+    return DataVersion(
+        dataset.fingerprint,
+        {fold: len(dataset.folds[fold]) for fold in FOLDS},
+        digest([dataset.folds[fold].tolist() for fold in FOLDS]),
+    )
 
 
 def sign_codes_score(
@@ -71,11 +51,11 @@ def sign_codes_score(
     query_labels: NDArray[Any],
     database_labels: NDArray[Any] | None,
 ) -> float:
-    """Return the mAP of sign codes with ties broken by the embeddings: what networks with a penalty are chosen by.
+    """Return the mAP of sign codes with ties broken by the embeddings: networks with a penalty are chosen by it.
 
     The authors' key 10 Hamming(b, b') + |x - x'|^2 is a constant minus twice the inner product of the rows
-    (sqrt(5 / 2) b, x), b in {-1, 1}^k and x at unit norm, all of one length: so the score by cosine similarity does it;
-    without a database each query is left out of its own ranking.
+    (sqrt(5 / 2) b, x), with b in {-1, 1}^k and x at unit norm. All these rows have the same norm, so ranking them by
+    cosine similarity gives the authors' ranking. Without a database each query is left out of its own ranking.
 
     Examples
     --------
@@ -96,7 +76,7 @@ def _ranked_by_codes(embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.hstack([signs, embeddings / np.where(norms > 0, norms, 1)])
 
 
-def obtain_network(spec: NetworkSpec, folder: ExperimentFolder, threads: int) -> EmbeddedNetwork:
+def obtain_network(spec: NetworkSpec, folder: ExperimentFolder, threads: int) -> tuple[EmbeddedFolds, NetworkSummary]:
     """Read the embeddings of a network, or train it and write them.
 
     Raises
@@ -105,44 +85,41 @@ def obtain_network(spec: NetworkSpec, folder: ExperimentFolder, threads: int) ->
         If the file holds embeddings of other images than the data set has now.
     """
     dataset = load_data(spec.dataset, spec.seed)
-    data = describe_data(dataset)
+    data = asdict(describe_data(dataset))
     path = folder.network_file(spec.key)
     if path.exists():
         stored = read_tensors(path, _KIND)
         if stored.metadata["data"] != data:
-            raise ValueError(
-                f"{path} was made from other images or folds than {spec.dataset} has now; use a new folder"
-            )
-        parts, training, seconds = stored.tensors, stored.metadata["training"], stored.metadata["seconds"]
+            raise ValueError(f"{path} comes from other images or folds than {spec.dataset} has now; use a new folder")
+        parts, summary = stored.tensors, NetworkSummary.from_json(stored.metadata["summary"])
     else:
-        parts, training, seconds = _train(spec, dataset, threads)
-        metadata = {"network": dataclasses.asdict(spec), "data": data, "training": training, "seconds": seconds}
-        write_tensors(path, _KIND, parts, metadata)
+        parts, summary = _train(spec, dataset, threads)
+        write_tensors(path, _KIND, parts, {"network": asdict(spec), "data": data, "summary": asdict(summary)})
     labels = {fold: dataset.labels[dataset.folds[fold]] for fold in ("query", "database")}
-    embedded = Embedded(parts["train"], parts["query"], parts["database"], labels["query"], labels["database"])
-    return EmbeddedNetwork(embedded, training, seconds)
+    folds = EmbeddedFolds(parts["train"], parts["query"], parts["database"], labels["query"], labels["database"])
+    return folds, summary
 
 
 def _train(
     spec: NetworkSpec, dataset: ImageDataset, threads: int
-) -> tuple[dict[str, NDArray[np.float32]], dict[str, Any], dict[str, float]]:
-    """Train a network, with each weight of the penalty where it has one, and embed the folds with the best."""
+) -> tuple[dict[str, NDArray[np.float32]], NetworkSummary]:
+    """Train a network, with each weight of the penalty if it has one, and embed the folds with the best."""
     require("lightning", "learn")
-    fit = _fit_head if spec.options["preset"] == "head" else _fit_whole
+    fit = _fit_head if spec.preset == "head" else _fit_whole
     began = time.perf_counter()
-    training: dict[str, Any] = {}
-    if "penalty" in spec.options:
-        tried = {weight: fit(spec, dataset, threads, weight) for weight in spec.options["weights"]}
-        weight = max(tried, key=lambda each: tried[each][0].history.validation_map)
-        trained, embed = tried[weight]
-        training["weight"] = weight
-        training["tried"] = [[each, found.history.validation_map] for each, (found, _) in tried.items()]
-    else:
-        trained, embed = fit(spec, dataset, threads, None)
-    training |= {"validation_map": trained.history.validation_map, "best_epoch": trained.history.best_epoch}
+    weights = spec.weights or (None,)
+    candidates = [fit(spec, dataset, threads, weight) for weight in weights]
+    scores = [trained.history.validation_map for trained, _ in candidates]
+    best = scores.index(max(scores))
+    trained, embed = candidates[best]
+    tried = tuple(zip(spec.weights, scores, strict=True)) if spec.weights else ()
     trained_at = time.perf_counter()
     parts = {fold: embed(dataset.folds[fold]) for fold in FOLDS}
-    return parts, training, {"train": trained_at - began, "embed": time.perf_counter() - trained_at}
+    history, embed_seconds = trained.history, time.perf_counter() - trained_at
+    summary = NetworkSummary(
+        spec.key, history.validation_map, history.best_epoch, trained_at - began, embed_seconds, weights[best], tried
+    )
+    return parts, summary
 
 
 Embed = Callable[[NDArray[np.int64]], NDArray[np.float32]]
@@ -152,7 +129,7 @@ def _fit_head(spec: NetworkSpec, dataset: ImageDataset, threads: int, weight: fl
     from h2q.similarity.asymmetric import train_asymmetric_head
     from h2q.similarity.frozen import train_head
 
-    features = _features(spec.dataset, spec.backbone, spec.options.get("image_size"))
+    features = _features(spec.dataset, spec.backbone, spec.image_size)
     train, held_out = (np.asarray(features[dataset.folds[fold]]) for fold in ("train", "validation"))
     options = _training_options(spec, weight)
     if spec.loss == "ADSH":
@@ -172,17 +149,17 @@ def _fit_whole(spec: NetworkSpec, dataset: ImageDataset, threads: int, weight: f
     def images(positions: NDArray[np.int64]) -> SelectedImages:
         return SelectedImages(dataset.images, positions)
 
-    backbone = load_backbone(spec.backbone, image_size=spec.options.get("image_size"))
+    backbone = load_backbone(spec.backbone, image_size=spec.image_size, resize_mode=spec.resize_mode)
     trained = fine_tune(
         images(dataset.folds["train"]), dataset.labels[dataset.folds["train"]], backbone=backbone,
-        train_blocks=spec.options["train_blocks"], run=_run_options("auto", threads),
+        train_blocks=spec.train_blocks, run=_run_options("auto", threads),
         validation=_validation(images(dataset.folds["validation"]), dataset, weight), **_training_options(spec, weight),
     )  # fmt: skip
     return trained, lambda positions: trained.embed(images(positions))
 
 
 def _validation(held_out: Any, dataset: ImageDataset, weight: float | None) -> Any:
-    """Judge networks by their real-valued embeddings, and by their codes where a penalty is to make these good."""
+    """Score networks by their real-valued embeddings, or with a penalty by their sign codes."""
     from h2q.similarity.validation import Validation, cosine_mean_average_precision
 
     score = cosine_mean_average_precision if weight is None else sign_codes_score
@@ -197,19 +174,15 @@ def _run_options(accelerator: str, threads: int) -> Any:
 
 def _training_options(spec: NetworkSpec, weight: float | None) -> dict[str, Any]:
     from h2q.similarity.penalties import WeightedPenalty
-    from h2q.similarity.presets import TrainingSettings
 
     options: dict[str, Any] = {
         "loss": spec.loss,
         "n_bits": spec.n_bits,
         "random_state": spec.seed,
-        "settings": TrainingSettings(**spec.options["settings"]),
+        "settings": spec.settings,
     }
-    if spec.options.get("loss_options"):
-        options["loss_options"] = spec.options["loss_options"]
-    if weight is not None:
-        options["penalty"] = WeightedPenalty(
-            spec.options["penalty"], weight, spec.options.get("penalty_options", {}),
-            spec.options.get("penalty_tanh", False),
-        )  # fmt: skip
+    if spec.loss_options:
+        options["loss_options"] = spec.loss_options
+    if weight is not None and spec.penalty is not None:
+        options["penalty"] = WeightedPenalty(spec.penalty, weight, spec.penalty_options, spec.penalty_tanh)
     return options

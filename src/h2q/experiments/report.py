@@ -1,17 +1,20 @@
-"""The report of an experiment: tables, figures and what they say, as Markdown, LaTeX and one HTML page."""
+"""The report of an experiment: tables, figures and findings, as Markdown, LaTeX and one HTML page."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from h2q.comparison import compare_cells, recovered_share
+from h2q.experiments.cells import Setting
 from h2q.experiments.figures import draw_figures
-from h2q.experiments.results import Results, Setting, load_results
-from h2q.experiments.statistics import compare, given_back
+from h2q.experiments.plan import Plan
+from h2q.experiments.results import Results, load_results
 from h2q.experiments.tables import (
     TIES,
     comparison_table,
+    cuts,
     data_lines,
     label,
     quantization_table,
@@ -23,11 +26,11 @@ from h2q.experiments.tables import (
     weight_table,
 )
 from h2q.files import atomic_path
-from h2q.report.document import Block, Bullets, Document, Figure, Section, Value
-from h2q.report.document import Table as DocumentTable
+from h2q.report.document import Block, Bullets, Document, Figure, Section, Table, as_rows
 from h2q.report.render_html import render_html
 from h2q.report.render_latex import render_latex
 from h2q.report.render_markdown import render_markdown
+from h2q.similarity.presets import TrainingSettings
 
 __all__ = ["build_report", "write_report"]
 
@@ -35,12 +38,12 @@ _FIGURES = "figures"
 
 
 def write_report(folder: str | os.PathLike[str], output: str | os.PathLike[str] | None = None) -> list[Path]:
-    """Write the report of the cells that are done so far.
+    """Write the report of the finished cells.
 
     Parameters
     ----------
     folder : path
-        The experiment.
+        Folder of the experiment.
     output : path, optional
         Folder for report.md, report.tex, report.html and figures/; made if missing. Default: the experiment's.
 
@@ -80,15 +83,15 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def build_report(results: Results) -> Document:
-    """Return the report of some results.
+    """Return the report of an experiment's results.
 
     Raises
     ------
     ValueError
-        If there are none yet.
+        If no cell is done.
     """
     if not results.rows:
-        raise ValueError("no cell is done yet, so there is nothing to report; see h2q experiment status")
+        raise ValueError("no cell is done yet: there is nothing to report; see h2q experiment status")
     sections = [
         Section("How these numbers were made", (_protocol_table(results), *_gaps(results))),
         Section("Gains", (*_findings(results), *(comparison_table(results, metric) for metric in TIES))),
@@ -106,7 +109,7 @@ def build_report(results: Results) -> Document:
     if weights is not None:
         sections.append(Section("Weights of penalties", (weights,), folded=True))
     sections.append(Section("Time", (time_table(results),), folded=True))
-    return Document(results.name, _subtitle(results), _facts(results), tuple(sections))
+    return Document(results.plan.name, _subtitle(results), _facts(results), tuple(sections))
 
 
 def _subtitle(results: Results) -> str:
@@ -114,12 +117,12 @@ def _subtitle(results: Results) -> str:
     return (
         f"Mean average precision of {len(results.quantizers)} quantizers on the same embeddings: "
         f"{len({setting.loss for setting in results.settings})} losses, {n_settings} settings, "
-        f"{len({row.seed for row in results.rows})} seeds; {len(results.rows)} of {results.n_cells} cells done."
+        f"{len({row.seed for row in results.rows})} seeds; {len(results.rows)} of {len(results.cells)} cells done."
     )
 
 
 def _main_quantizer(results: Results) -> str | None:
-    """Return the quantizer that the summary speaks of: H²Q with the L2 objective, or the first H²Q there is."""
+    """Return the quantizer of the summary: H²Q with the L2 objective, or else the first H²Q of the plan."""
     names = [name for name in results.quantizers if name.startswith("h2q-")]
     return "h2q-l2" if "h2q-l2" in names else names[0] if names else None
 
@@ -131,48 +134,48 @@ def _facts(results: Results) -> tuple[tuple[str, str], ...]:
         facts.append((f"{100 * np.mean(list(real.values())):.1f} %", "mean mAP of the real-valued embeddings"))
     if main is not None:
         values = results.by_cell(main, "map_embeddings")
-        found = compare(values, sign)
-        if found is not None:
-            facts.append((signed(found.mean).text, f'points of {label(main)} over sign on average, ties "embeddings"'))
-            facts.append((f"{found.n_better} of {found.n_cells}", f"cells in which {label(main)} is above sign"))
-        back = given_back(values, sign, real)
-        if back is not None:
-            facts.append((f"{100 * back:.0f} %", f"of what sign loses is given back by {label(main)}"))
+        gain = compare_cells(values, sign)
+        if gain is not None:
+            facts.append((signed(gain.mean).text, f'points of {label(main)} over sign on average, ties "embeddings"'))
+            facts.append((f"{gain.n_better} of {gain.n_cells}", f"cells in which {label(main)} is above sign"))
+        recovered = recovered_share(values, sign, real)
+        if recovered is not None:
+            facts.append((f"{100 * recovered:.0f} %", f"of what sign loses is given back by {label(main)}"))
     return tuple(facts)
 
 
 def _findings(results: Results) -> list[Block]:
-    """Say in words what a reader would look for, the unwelcome included."""
+    """Say in words what a reader looks for first, results against the method included."""
     main, lines = _main_quantizer(results), []
     real = results.by_cell("real", "map_embeddings")
     if real:
         key, lowest = min(real.items(), key=lambda item: item[1])
         lines.append(f"The lowest real-valued mAP is {100 * lowest:.1f} % ({_name(key)}).")
-    for metric, ties in TIES.items():
-        if main is None:
-            break
-        values, sign = results.by_cell(main, metric), results.by_cell("sign", metric)
-        below = [key for key in values if key in sign and values[key] <= sign[key]]
-        if below:
-            lines.append(f'Ties "{ties}": {label(main)} is not above sign in: {"; ".join(map(_name, below))}.')
-        else:
-            lines.append(f'Ties "{ties}": {label(main)} is above sign in every cell.')
-        found = {
-            name: compare(results.by_cell(name, metric), values)
-            for name in results.quantizers
-            if name not in ("real", "sign", main)
-        }
-        above = [
-            f"{label(name)} by {signed(each.mean).text} ({each.n_better} of {each.n_cells} cells)"
-            for name, each in found.items()
-            if each is not None and each.mean > 0
-        ]
-        lines.append(
-            f'Ties "{ties}": '
-            + (f"above {label(main)} on average, in points: {', '.join(above)}." if above else "no quantizer is above "
-               f"{label(main)} on average.")
-        )  # fmt: skip
+    if main is not None:
+        for metric in TIES:
+            lines += [_against_sign(results, main, metric), _against_others(results, main, metric)]
     return [Bullets(tuple(lines))] if lines else []
+
+
+def _against_sign(results: Results, main: str, metric: str) -> str:
+    values, sign = results.by_cell(main, metric), results.by_cell("sign", metric)
+    not_above = [key for key in values if key in sign and values[key] <= sign[key]]
+    if not_above:
+        return f'Ties "{TIES[metric]}": {label(main)} is not above sign in: {"; ".join(map(_name, not_above))}.'
+    return f'Ties "{TIES[metric]}": {label(main)} is above sign in every cell.'
+
+
+def _against_others(results: Results, main: str, metric: str) -> str:
+    values = results.by_cell(main, metric)
+    above = []
+    for name in results.quantizers:
+        comparison = compare_cells(results.by_cell(name, metric), values)
+        if name not in ("real", "sign", main) and comparison is not None and comparison.mean > 0:
+            cells = f"{comparison.n_better} of {comparison.n_cells} cells"
+            above.append(f"{label(name)} by {signed(comparison.mean).text} ({cells})")
+    if above:
+        return f'Ties "{TIES[metric]}": above {label(main)} on average, in points: {", ".join(above)}.'
+    return f'Ties "{TIES[metric]}": no quantizer is above {label(main)} on average.'
 
 
 def _name(key: tuple[Setting, int]) -> str:
@@ -180,42 +183,50 @@ def _name(key: tuple[Setting, int]) -> str:
     return f"{setting.loss}, {setting.n_bits} bits, seed {seed}"
 
 
-def _protocol_table(results: Results) -> DocumentTable:
-    plan, first = results.plan, results.rows[0].record
-    ks = sorted({f"{row.record['options']['quantizer']['k']:,}" for row in results.rows})
-    settings = first["options"]["network"]["settings"]
+def _protocol_table(results: Results) -> Table:
+    plan = results.plan
+    settings = results.rows[0].cell.network.settings
     rows = [
         ("data", "; ".join(data_lines(results))),
-        ("stage one", f"{', '.join(plan['backbones'])}; preset {plan['preset']}; {_settings_line(settings)}"),
+        ("stage one", f"{', '.join(plan.backbones)}; preset {plan.preset}; {_settings_line(settings)}"),
         ("folds", "train: networks, quantizers; validation: early stopping, weights of penalties; query: scores only"),
-        ("seeds", f"{', '.join(map(str, plan['seeds']))}: each draws folds, initial weights, batches and rotations"),
-        ("score", f"mAP@{'/'.join(ks)}, divisor {plan['divisor']}, queries without relevant items: {plan['empty']}"),
-        ("ties", "float: broken by the embeddings (the authors' key); expected: mean over all orders, codes alone"),
-        ("quantizers", f"center {str(plan['center']).lower()}; ITQ {plan['n_init']} starts to convergence; "
-         f"H²Q schedule {plan['schedule']}"),
-        ("versions", "; ".join(sorted({_versions_line(row.record["versions"]) for row in results.rows}))),
-    ]  # fmt: skip
-    values = tuple((Value(name), Value(text)) for name, text in rows)
-    return DocumentTable("protocol", "The protocol of every number below.", "", ("what", "how"), values, 2)
+        ("seeds", f"{', '.join(map(str, plan.seeds))}: each draws folds, initial weights, batches and rotations"),
+        ("score", f"mAP@{cuts(results)}, divisor {plan.divisor}, queries without relevant items: {plan.empty}"),
+        (
+            "ties",
+            "embeddings: broken by the embeddings (the authors' key); expected: mean over all orders, codes alone",
+        ),
+        ("quantizers", _options_line(plan)),
+        ("versions", "; ".join(sorted({_versions_line(row.record.versions) for row in results.rows}))),
+    ]
+    caption = "The protocol of every number below."
+    return Table(name="protocol", caption=caption, columns=("part", "protocol"), rows=as_rows(rows), text_columns=2)
 
 
-def _settings_line(settings: dict[str, Any]) -> str:
-    return ", ".join(
-        f"{name.replace('_', ' ')} {settings[name]}"
-        for name in ("optimizer", "learning_rate", "weight_decay", "schedule", "batch_size", "epochs", "hidden")
-    )
+def _settings_line(settings: TrainingSettings) -> str:
+    names = ("optimizer", "learning_rate", "weight_decay", "schedule", "batch_size", "epochs", "hidden")
+    return ", ".join(f"{name.replace('_', ' ')} {getattr(settings, name)}" for name in names)
 
 
-def _versions_line(versions: dict[str, str]) -> str:
+def _options_line(plan: Plan) -> str:
+    """Return the options of the quantizers: the shared one, and those of each."""
+    parts = [f"center {str(plan.center).lower()}"]
+    for name, options in plan.quantizer_options.items():
+        if options:
+            parts.append(f"{name} " + ", ".join(f"{option} {value}" for option, value in options.items()))
+    return "; ".join(parts)
+
+
+def _versions_line(versions: Mapping[str, str]) -> str:
     return ", ".join(f"{name} {number}" for name, number in versions.items())
 
 
 def _gaps(results: Results) -> list[Block]:
-    """Say what is missing, where something is."""
-    missing = results.n_cells - len(results.rows) - len(results.failed)
-    lines = [f"{missing} of {results.n_cells} cells are not done yet."] if missing else []
-    lines += [
-        f"Failed: {cell['loss']}, {cell['n_bits']} bits, seed {cell['seed']}, {label(cell['quantizer'])}: {why}"
-        for cell, why in results.failed
-    ]
+    """Say what is missing, if anything is."""
+    missing = len(results.cells) - len(results.rows) - len(results.failed)
+    lines = [f"{missing} of {len(results.cells)} cells are not done yet."] if missing else []
+    for record in results.failed:
+        network = record.cell.network
+        where = f"{network.loss}, {network.n_bits} bits, seed {network.seed}, {label(record.cell.quantizer)}"
+        lines.append(f"Failed: {where}: {record.error}")
     return [Bullets(tuple(lines))] if lines else []

@@ -1,18 +1,18 @@
-"""The results of an experiment as rows, and the authors' as rows beside them."""
+"""The results of an experiment, and the authors' results."""
 
 import csv
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
+from h2q.experiments.cells import Cell, Setting
+from h2q.experiments.plan import Plan
+from h2q.experiments.records import CellScores, CellSeconds, NetworkSummary, Record
 from h2q.experiments.store import ExperimentFolder
 
-__all__ = ["METRICS", "Results", "Row", "Setting", "Status", "load_results", "reference_rows", "status_of"]
-
-METRICS = ("map_embeddings", "map_expected")
+__all__ = ["Results", "Row", "Status", "load_results", "reference_rows", "status_of"]
 
 _REFERENCE_NAMES = {
     "cel": "CosineEmbedding", "dch": "DCH", "dhn": "DHN", "dpsh": "DPSH", "hyp2": "HyP2", "wglhh": "WGLHH",
@@ -21,84 +21,95 @@ _REFERENCE_NAMES = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, order=True)
-class Setting:
-    """Where a quantizer is compared with others: everything but the quantizer and the seed."""
-
-    dataset: str
-    backbone: str
-    loss: str
-    n_bits: int
-
-
 @dataclass(frozen=True)
 class Row:
     """A finished cell.
 
     Attributes
     ----------
-    setting : Setting
-        Where it stands.
-    seed : int
-        Its seed.
-    quantizer : str
-        Its quantizer.
-    scores : mapping
-        "map_real", "map_embeddings", "map_expected", ...
-    record : mapping
-        All that was written about it.
+    record : Record
+        Its line of results.
+    network : NetworkSummary
+        Training of its network.
+    scores : CellScores
+        Its scores.
+    seconds : CellSeconds
+        Time taken.
     """
 
-    setting: Setting
-    seed: int
-    quantizer: str
-    scores: Mapping[str, float]
-    record: Mapping[str, Any]
+    record: Record
+    network: NetworkSummary
+    scores: CellScores
+    seconds: CellSeconds
+
+    @property
+    def cell(self) -> Cell:
+        """The cell."""
+        return self.record.cell
+
+    @property
+    def setting(self) -> Setting:
+        """Its position in the grid without quantizer and seed."""
+        return self.record.cell.network.setting
+
+    @property
+    def seed(self) -> int:
+        """Its seed."""
+        return self.record.cell.network.seed
+
+    @property
+    def quantizer(self) -> str:
+        """Its quantizer, as the plan names it."""
+        return self.record.cell.quantizer
 
 
 @dataclass(frozen=True)
 class Results:
-    """What the cells of the plan that was run last have given so far.
+    """The finished cells of the plan that was run last.
 
     Attributes
     ----------
-    name : str
-        Of the plan.
-    plan : mapping
+    plan : Plan
         The plan.
-    quantizers : tuple of str
-        Those of the plan, in its order.
     rows : tuple of Row
         Finished cells.
-    failed : tuple of (Mapping, str)
-        Cells that failed, and why.
-    n_cells : int
-        Cells of the plan.
+    failed : tuple of Record
+        Cells that failed.
+    cells : tuple of Cell
+        All cells of the plan.
     """
 
-    name: str
-    plan: Mapping[str, Any]
-    quantizers: tuple[str, ...]
+    plan: Plan
     rows: tuple[Row, ...]
-    failed: tuple[tuple[Mapping[str, Any], str], ...]
-    n_cells: int
+    failed: tuple[Record, ...]
+    cells: tuple[Cell, ...]
+
+    @property
+    def quantizers(self) -> tuple[str, ...]:
+        """The plan's quantizers, in its order."""
+        return self.plan.quantizers
 
     @property
     def settings(self) -> tuple[Setting, ...]:
-        """The settings that have results, in the plan's order of losses."""
-        order = {loss: number for number, loss in enumerate(self.plan["losses"])}
-        found = {row.setting for row in self.rows}
+        """The settings that have results, losses in the plan's order."""
+        order = {loss: number for number, loss in enumerate(self.plan.losses)}
+        settings = {row.setting for row in self.rows}
         return tuple(
-            sorted(found, key=lambda each: (each.dataset, each.backbone, order.get(each.loss, 0), each.n_bits))
+            sorted(settings, key=lambda each: (each.dataset, each.backbone, order.get(each.loss, 0), each.n_bits))
         )
 
     def by_cell(self, quantizer: str, metric: str) -> dict[tuple[Setting, int], float]:
         """Return a score of a quantizer for each setting and seed that has it.
 
-        The quantizer "real" gives "map_real" whatever the metric: a ranking by embeddings has no ties to speak of.
+        Parameters
+        ----------
+        quantizer : str
+            Of the plan. "real" gives `map_real` for every metric: a ranking by embeddings has no ties to speak of.
+        metric : {"map_embeddings", "map_expected"}
+            Field of `CellScores`.
         """
-        name = "map_real" if quantizer == "real" else metric
-        return {(row.setting, row.seed): row.scores[name] for row in self.rows if row.quantizer == quantizer}
+        field = "map_real" if quantizer == "real" else metric
+        return {(row.setting, row.seed): getattr(row.scores, field) for row in self.rows if row.quantizer == quantizer}
 
 
 def load_results(folder: str | Path) -> Results:
@@ -112,59 +123,58 @@ def load_results(folder: str | Path) -> Results:
         If a file in it is damaged.
     """
     store = ExperimentFolder(folder)
-    noted, records = store.plan(), store.records()
+    stored, records = store.plan(), store.records()
+    reached = [records[cell.key] for cell in stored.cells if cell.key in records]
     rows, failed = [], []
-    for entry in noted["cells"]:
-        record = records.get(entry["key"])
-        if record is None:
-            continue
-        cell = record["cell"]
-        if record["status"] == "failed":
-            failed.append((cell, record["error"]))
-            continue
-        setting = Setting(cell["dataset"], cell["backbone"], cell["loss"], cell["n_bits"])
-        rows.append(Row(setting, cell["seed"], cell["quantizer"], record["scores"], record))
-    quantizers = tuple(dict.fromkeys(entry["cell"]["quantizer"] for entry in noted["cells"]))
-    order = [name for name in noted["plan"]["quantizers"] if name in quantizers]
-    return Results(noted["name"], noted["plan"], tuple(order), tuple(rows), tuple(failed), len(noted["cells"]))
+    for record in reached:
+        if record.network is None or record.scores is None or record.seconds is None or not record.is_done:
+            failed.append(record)
+        else:
+            rows.append(Row(record, record.network, record.scores, record.seconds))
+    return Results(stored.plan, tuple(rows), tuple(failed), stored.cells)
 
 
 @dataclass(frozen=True)
 class Status:
-    """How far an experiment is.
+    """The progress of an experiment.
 
     Attributes
     ----------
     name : str
-        Of the plan.
-    n_cells, n_done, n_failed : int
-        Cells of the plan, those that are done, and those whose last try failed.
+        Name of the plan.
+    n_cells, n_done : int
+        Cells of the plan, and those that are done.
     by_quantizer : tuple of (str, int, int)
         For each quantizer: its name, its finished cells, its cells.
-    failed : tuple of (Mapping, str)
-        Cells that failed, and why.
+    failed : tuple of (Cell, str)
+        Cells whose last try failed, each with the error.
     """
 
     name: str
     n_cells: int
     n_done: int
-    n_failed: int
     by_quantizer: tuple[tuple[str, int, int], ...]
-    failed: tuple[tuple[Mapping[str, Any], str], ...]
+    failed: tuple[tuple[Cell, str], ...]
+
+    @property
+    def n_failed(self) -> int:
+        """Cells whose last try failed."""
+        return len(self.failed)
 
 
 def status_of(folder: str | Path) -> Status:
-    """Say how far the experiment in a folder is; arguments and errors are those of `load_results`."""
+    """Return the progress of the experiment in a folder; arguments and errors are those of `load_results`."""
     results = load_results(folder)
-    wanted = Counter(entry["cell"]["quantizer"] for entry in ExperimentFolder(folder).plan()["cells"])
+    wanted = Counter(cell.quantizer for cell in results.cells)
     done = Counter(row.quantizer for row in results.rows)
     by_quantizer = tuple((name, done[name], wanted[name]) for name in results.quantizers)
-    return Status(results.name, results.n_cells, len(results.rows), len(results.failed), by_quantizer, results.failed)
+    failed = tuple((record.cell, record.error or "") for record in results.failed)
+    return Status(results.plan.name, len(results.cells), len(results.rows), by_quantizer, failed)
 
 
 @dataclass(frozen=True)
 class ReferenceRow:
-    """A number of the paper's authors: mAP in percent with its standard deviation over four seeds."""
+    """A number of the paper's authors: mAP in percent, with its standard deviation over four seeds."""
 
     setting: Setting
     quantizer: str

@@ -1,21 +1,24 @@
-"""Running a plan: any number of processes, on one folder, until no cell is left."""
+"""Run a plan: any number of processes on one folder, until no cell is left."""
 
 import multiprocessing
 import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from h2q.checks import check_integer
+from h2q.comparison import EmbeddedFolds, Score, score_embeddings, score_quantizer
 from h2q.experiments.cells import Cell, cells_of, group_by_network
-from h2q.experiments.plan import Plan
+from h2q.experiments.plan import Plan, resolve_quantizer
+from h2q.experiments.records import CellScores, CellSeconds, DataVersion, NetworkSummary, Record, StoredPlan
 from h2q.experiments.store import ExperimentFolder
 from h2q.progress import progress_bar
+from h2q.quantization import make_quantizer
 
 __all__ = ["RunSummary", "run_plan"]
 
@@ -24,16 +27,16 @@ _POLL_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class RunSummary:
-    """What a run left behind.
+    """The state of an experiment after a run.
 
     Attributes
     ----------
     n_cells, n_done : int
         Cells of the plan, and those that are done.
     n_new : int
-        Those among them that were done since the run began.
+        Cells done since the run began.
     failed : tuple of (str, str)
-        What failed: the cell, and why.
+        Cells that failed, each with the error.
     seconds : float
         Wall-clock time of the run.
     """
@@ -48,20 +51,20 @@ class RunSummary:
 def run_plan(plan: Plan, folder: str | os.PathLike[str], *, processes: int = 1, progress: bool = True) -> RunSummary:
     """Run the cells of a plan that the folder does not hold yet.
 
-    However the run ends, by a kill, a power cut or the user, the next one goes on with the next cell. Several runs may
-    work on one folder at once, each with several processes. A cell that failed is tried again by the next run.
+    A run may be killed at any time; the next run continues with the next cell. Several runs may share a folder, each
+    with several processes. The next run tries failed cells again.
 
     Parameters
     ----------
     plan : Plan
-        What to run.
+        The grid.
     folder : path
-        Where the results go; see `h2q.experiments.store`.
+        Folder of the results; see `h2q.experiments.store`.
     processes : int
-        How many processes share the work. They divide the cores, and two of one thread each do more than one of two.
+        Number of processes; they share the cores. Two processes of one thread each do more than one of two threads.
         A script that asks for more than one needs ``if __name__ == "__main__":``.
     progress : bool
-        Whether to show a bar on a terminal.
+        Whether to show a progress bar with the time left on a terminal.
 
     Returns
     -------
@@ -77,44 +80,28 @@ def run_plan(plan: Plan, folder: str | os.PathLike[str], *, processes: int = 1, 
     check_integer(processes, "processes", low=1)
     cells = list(cells_of(plan))
     store = ExperimentFolder(folder)
-    store.create({"name": plan.name, "plan": asdict(plan), "cells": [_entry(cell) for cell in cells]})
+    store.create(StoredPlan(plan, tuple(cells)))
     keys = {cell.key for cell in cells}
     before = len(keys & store.finished())
     began = time.perf_counter()
     started = _now()
-    with progress_bar(plan.name, len(cells), enabled=progress) as advance:
-        advance(before)
+    with progress_bar(plan.name, len(cells), enabled=progress, done=before) as advance:
         if processes == 1:
             for _ in _work(cells, store, os.cpu_count() or 1, started):
                 advance(1)
         else:
             _work_together(cells, store, processes, started, advance, before)
     records = store.records()
-    mine = [records.get(cell.key) for cell in cells]
-    done = sum(record is not None and record["status"] == "done" for record in mine)
-    failed = tuple(
-        (cell.describe(), record["error"])
-        for cell, record in zip(cells, mine, strict=True)
-        if record is not None and record["status"] == "failed"
-    )
+    reached = [(cell, records[cell.key]) for cell in cells if cell.key in records]
+    done = sum(record.is_done for _, record in reached)
+    failed = tuple((cell.describe(), record.error) for cell, record in reached if record.error is not None)
     return RunSummary(len(cells), done, done - before, failed, time.perf_counter() - began)
-
-
-def _entry(cell: Cell) -> dict[str, Any]:
-    return {"key": cell.key, "cell": coordinates(cell)}
-
-
-def coordinates(cell: Cell) -> dict[str, Any]:
-    """Return where a cell stands in the grid."""
-    network = cell.network
-    names = ("dataset", "backbone", "loss", "n_bits", "seed")
-    return {name: getattr(network, name) for name in names} | {"quantizer": cell.quantizer}
 
 
 def _work_together(
     cells: Sequence[Cell], store: ExperimentFolder, processes: int, started: str, advance: Any, before: int
 ) -> None:
-    """Start processes, show how far they are, and wait for them; whatever one leaves, the others take over."""
+    """Start processes, show their progress and wait for them; if one dies, the others take over its work."""
     context = multiprocessing.get_context("spawn")
     threads = max(1, (os.cpu_count() or 1) // processes)
     arguments = (cells, store.path, threads, started)
@@ -135,13 +122,13 @@ def _work_together(
     broken = [worker.exitcode for worker in workers if worker.exitcode]
     if len(broken) == processes:
         raise RuntimeError(
-            f"all {processes} processes ended early (exit codes {', '.join(map(str, broken))}); their errors stand "
-            "above. What is done is kept: run again to go on"
+            f"all {processes} processes ended early (exit codes {', '.join(map(str, broken))}); see their errors "
+            "above. Finished cells are kept: run again to continue"
         )
 
 
 def _worker(cells: Sequence[Cell], path: Path, threads: int, started: str) -> None:
-    """Work in a process of its own until nothing is left, or the process that started it is gone."""
+    """Work in a separate process until nothing is left, or the process that started it is gone."""
     parent = os.getppid()
     for _ in _work(cells, ExperimentFolder(path), threads, started):
         if os.getppid() != parent:
@@ -149,9 +136,9 @@ def _worker(cells: Sequence[Cell], path: Path, threads: int, started: str) -> No
 
 
 def _work(cells: Sequence[Cell], store: ExperimentFolder, threads: int, started: str) -> Iterator[Cell]:
-    """Do whatever cells are left, network by network, and yield each when it is written.
+    """Run the remaining cells, network by network, and yield each when it is written.
 
-    Networks that another process works on are left to it, and looked at again at the end: it may have died.
+    A network that another process works on is skipped, and tried again at the end: the process may have died.
     """
     groups = group_by_network(list(cells))
     with _limited(threads):
@@ -162,10 +149,12 @@ def _work(cells: Sequence[Cell], store: ExperimentFolder, threads: int, started:
                 return
             worked = False
             for key in open_groups:
-                with store.claim(key) as mine:
-                    settled = _settled(store, started) if mine else settled
-                    left = [cell for cell in groups[key] if cell.key not in settled] if mine else []
-                    for cell in _run_group(left, store, threads):
+                with store.claim(key) as claimed:
+                    if not claimed:
+                        continue
+                    settled = _settled(store, started)
+                    remaining = [cell for cell in groups[key] if cell.key not in settled]
+                    for cell in _run_group(remaining, store, threads):
                         worked = True
                         yield cell
             if not worked:
@@ -174,58 +163,78 @@ def _work(cells: Sequence[Cell], store: ExperimentFolder, threads: int, started:
 
 def _settled(store: ExperimentFolder, started: str) -> set[str]:
     """Return the keys of cells that are done, or failed since this run began."""
-    return {
-        key for key, record in store.records().items() if record["status"] == "done" or record["finished"] >= started
-    }
+    return {key for key, record in store.records().items() if record.is_done or record.finished >= started}
 
 
 def _run_group(cells: list[Cell], store: ExperimentFolder, threads: int) -> Iterator[Cell]:
-    """Run cells of one network; one that fails is written down as failed, and the others go on."""
+    """Run cells of one network; a cell that fails is recorded as failed, and the others still run."""
     from h2q.experiments.networks import describe_data, load_data, obtain_network
-    from h2q.experiments.scoring import make_quantizer, score_codes, score_embeddings
 
     if not cells:
         return
     spec = cells[0].network
     data = describe_data(load_data(spec.dataset, spec.seed))
-    _check_same_images(store, spec.dataset, data["fingerprint"])
-    network, real = None, None
+    _check_same_images(store, spec.dataset, data)
+    obtained: tuple[EmbeddedFolds, NetworkSummary, Score] | None = None
     for cell in cells:
         began = time.process_time()
-        record: dict[str, Any] = {"key": cell.key, "status": "done", "cell": coordinates(cell), "data": data}
-        record["options"] = {"network": dict(spec.options), "quantizer": dict(cell.options)}
         try:
-            network = network or obtain_network(spec, store, threads)
-            real = real or score_embeddings(network.embedded, cell.options)
-            if cell.quantizer == "real":
-                found = real
-            else:
-                quantizer = make_quantizer(cell.quantizer, spec.seed, cell.options)
-                found = score_codes(network.embedded, quantizer, cell.options)
-            record["network"] = {"key": spec.key, **network.training, "seconds": dict(network.seconds)}
-            record["scores"] = {**real["scores"], **found["scores"]}
-            record["seconds"] = {**found["seconds"], "processor": time.process_time() - began}
+            if obtained is None:
+                folds, network = obtain_network(spec, store, threads)
+                obtained = folds, network, _score_real(cell, folds)
+            folds, network, real = obtained
+            score = real if cell.quantizer == "real" else _score_codes(cell, folds)
+            processor = time.process_time() - began
+            record = Record(
+                cell, data, _versions(), _now(), network, _cell_scores(score, real), _cell_seconds(score, processor)
+            )
         except ImportError:
             raise
         except Exception as error:
-            record |= {"status": "failed", "error": f"{type(error).__name__}: {error}"}
-        record["versions"] = _versions()
-        record["finished"] = _now()
+            record = Record(cell, data, _versions(), _now(), error=f"{type(error).__name__}: {error}")
         store.append(record)
         yield cell
 
 
-def _check_same_images(store: ExperimentFolder, dataset: str, fingerprint: str) -> None:
+def _score_real(cell: Cell, folds: EmbeddedFolds) -> Score:
+    return score_embeddings(folds, k=cell.k, divisor=cell.divisor, empty=cell.empty)
+
+
+def _score_codes(cell: Cell, folds: EmbeddedFolds) -> Score:
+    name, _ = resolve_quantizer(cell.quantizer)
+    quantizer = make_quantizer(name, random_state=cell.network.seed, **cell.options)
+    return score_quantizer(
+        quantizer, folds, name=cell.quantizer, k=cell.k, divisor=cell.divisor, empty=cell.empty, error_fold="database"
+    )
+
+
+def _cell_scores(score: Score, real: Score) -> CellScores:
+    if real.map_expected is None or score.map_expected is None or score.map_embeddings is None:
+        raise ValueError("the data set has no labels to score by")
+    if score is real:
+        return CellScores(real.map_expected.value)
+    low, high = score.map_embeddings.confidence_interval()
+    return CellScores(
+        real.map_expected.value, score.map_embeddings.value, (low, high),
+        score.map_expected.value, score.quantization_error_l1, score.quantization_error_l2, score.distinct_codes,
+    )  # fmt: skip
+
+
+def _cell_seconds(score: Score, processor: float) -> CellSeconds:
+    return CellSeconds(score.score_seconds or 0.0, processor, score.fit_seconds, score.encode_seconds)
+
+
+def _check_same_images(store: ExperimentFolder, dataset: str, data: DataVersion) -> None:
     for record in store.records().values():
-        if record["cell"]["dataset"] == dataset and record["data"]["fingerprint"] != fingerprint:
+        if record.cell.network.dataset == dataset and record.data.fingerprint != data.fingerprint:
             raise ValueError(
-                f"{store.path} holds results of other images of {dataset} than are found now; use a new folder"
+                f"{store.path} holds results of other images of {dataset} than the data set has now; use a new folder"
             )
 
 
 @contextmanager
 def _limited(threads: int) -> Iterator[None]:
-    """Keep this process to so many threads: of BLAS, of numba's kernels, and of torch, where it is installed."""
+    """Limit the threads of this process: of BLAS, of numba's kernels, and of torch, if it is installed."""
     from numba import get_num_threads, set_num_threads
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
@@ -244,14 +253,14 @@ def _limited(threads: int) -> Iterator[None]:
 
 
 def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="microseconds")  # of one length, so that text sorts as time
+    return datetime.now(UTC).isoformat(timespec="microseconds")  # fixed length, so that text sorts as time
 
 
 def _versions() -> dict[str, str]:
-    found = {}
+    versions = {}
     for package in ("h2q", "numpy", "scipy", "torch", "lightning"):
         try:
-            found[package] = version(package)
+            versions[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return versions

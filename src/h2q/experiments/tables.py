@@ -1,17 +1,21 @@
-"""The tables of a report, each made from the results alone."""
+"""The tables of a report, each computed from the results alone."""
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
-from h2q.experiments.results import Results, Row, Setting, reference_rows
-from h2q.experiments.statistics import Comparison, compare, count_wins, given_back, mean_and_deviation
+from h2q.comparison import CellComparison, compare_cells, count_wins, mean_and_deviation, recovered_share
+from h2q.experiments.cells import Setting
+from h2q.experiments.plan import resolve_quantizer
+from h2q.experiments.records import CellScores, DataVersion
+from h2q.experiments.results import Results, Row, reference_rows
+from h2q.quantization import quantizer_info
 from h2q.report.document import Table, Value
 
 __all__ = [
     "comparison_table",
+    "comparison_values",
     "label",
     "protocol",
     "quantization_table",
@@ -21,55 +25,52 @@ __all__ = [
     "weight_table",
 ]
 
-LABELS = {
-    "real": "real-valued",
-    "sign": "sign",
-    "penalty": "penalty",
-    "hswd": "HSWD",
-    "random": "random rotation",
-    "itq": "ITQ",
-    "-": "own",
-}
+_LABELS = {"real": "real-valued", "penalty": "penalty", "hswd": "HSWD", "-": "own"}
 TIES = {"map_embeddings": "embeddings", "map_expected": "expected"}
 _NOTHING = Value("–")
 
 
 def label(quantizer: str) -> str:
-    """Return what people call a quantizer.
+    """Return the name of a plan's quantizer in tables and figures.
 
     >>> label("h2q-l2"), label("hswd")
     ('H²Q l2', 'HSWD')
     """
-    return f"H²Q {quantizer.removeprefix('h2q-')}" if quantizer.startswith("h2q-") else LABELS[quantizer]
+    if quantizer in _LABELS:
+        return _LABELS[quantizer]
+    name, implied = resolve_quantizer(quantizer)
+    return " ".join([quantizer_info(name).label, *implied.values()])
 
 
 def protocol(results: Results, metric: str | None = None) -> str:
-    """Return what the numbers of a table were found with, in a line."""
-    options = {row.record["options"]["quantizer"]["k"] for row in results.rows}
+    """Return the protocol of a table's numbers, in a line."""
     plan = results.plan
     parts = []
     if metric is not None:
-        k = "/".join(f"{k:,}" for k in sorted(options))
         parts.append(
-            f'mAP@{k} in percent, ties "{TIES[metric]}", divisor "{plan["divisor"]}", queries without relevant items '
-            f'"{plan["empty"]}"'
+            f'mAP@{cuts(results)} in percent, ties "{TIES[metric]}", divisor "{plan.divisor}", queries without '
+            f'relevant items "{plan.empty}"'
         )
     parts += data_lines(results)
-    seeds = ", ".join(map(str, plan["seeds"]))
-    parts.append(f"seed{'s' if len(plan['seeds']) > 1 else ''} {seeds}")
-    parts.append("h2q " + ", ".join(sorted({row.record["versions"].get("h2q", "?") for row in results.rows})))
+    parts.append(f"seed{'s' if len(plan.seeds) > 1 else ''} {', '.join(map(str, plan.seeds))}")
+    parts.append("h2q " + ", ".join(sorted({row.record.versions.get("h2q", "?") for row in results.rows})))
     return "; ".join(parts) + "."
+
+
+def cuts(results: Results) -> str:
+    """Return the k of mAP@k, or all of them where data sets differ."""
+    return "/".join(f"{k:,}" for k in sorted({row.cell.k for row in results.rows}))
 
 
 def data_lines(results: Results) -> list[str]:
     """Return a phrase for each data set: its folds and the fingerprint of its images."""
-    found: dict[str, Mapping[str, Any]] = {}
+    versions: dict[str, DataVersion] = {}
     for row in results.rows:
-        found.setdefault(row.setting.dataset, row.record["data"])
+        versions.setdefault(row.setting.dataset, row.record.data)
     lines = []
-    for name, data in found.items():
-        folds = ", ".join(f"{fold} {size:,}" for fold, size in data["folds"].items())
-        lines.append(f"{name} ({folds}; images {data['fingerprint']})")
+    for name, data in versions.items():
+        folds = ", ".join(f"{fold} {size:,}" for fold, size in data.folds.items())
+        lines.append(f"{name} ({folds}; images {data.fingerprint})")
     return lines
 
 
@@ -87,14 +88,14 @@ def comparison_table(results: Results, metric: str) -> Table:
     for name, values in scores.items():
         if not values:
             continue
-        back = None if name in ("real", "sign") else given_back(values, sign, real)
+        back = None if name in ("real", "sign") else recovered_share(values, sign, real)
         rows.append(
             (
                 Value(label(name)),
                 Value(f"{100 * np.mean(list(values.values())):.2f}"),
-                *_comparison(None if name == "sign" else compare(values, sign)),
+                *comparison_values(None if name == "sign" else compare_cells(values, sign)),
                 _NOTHING if back is None else Value(f"{100 * back:.0f} %".replace("-", "−")),
-                *_comparison(None if name == "itq" else compare(values, itq)),
+                *comparison_values(None if name == "itq" else compare_cells(values, itq)),
                 Value(f"{wins[name]:g}") if name in wins else _NOTHING,
             )
         )
@@ -104,17 +105,21 @@ def comparison_table(results: Results, metric: str) -> Table:
         f"{n_cells} cells. Improved: share of cells. p: two-sided sign test over cells. Given back: share of what sign "
         "loses against the real-valued embeddings. Wins: settings in which it is the best code, mean over seeds."
     )
-    return Table(f"comparison-{TIES[metric]}", caption, protocol(results, metric), columns, tuple(rows))
+    return Table(
+        name=f"comparison-{TIES[metric]}", caption=caption, note=protocol(results, metric), columns=columns,
+        rows=tuple(rows),
+    )  # fmt: skip
 
 
-def _comparison(found: Comparison | None) -> tuple[Value, ...]:
-    if found is None:
+def comparison_values(comparison: CellComparison | None) -> tuple[Value, ...]:
+    """Return four cells: mean difference, smallest to largest, share improved, p."""
+    if comparison is None:
         return (_NOTHING,) * 4
     return (
-        signed(found.mean),
-        Value(f"{signed(found.smallest).text} to {signed(found.largest).text}"),
-        Value(f"{100 * found.share_better:.0f} %"),
-        Value(_p_value(found.p_value)),
+        signed(comparison.mean),
+        Value(f"{signed(comparison.smallest).text} to {signed(comparison.largest).text}"),
+        Value(f"{100 * comparison.share_better:.0f} %"),
+        Value(_p_value(comparison.p_value)),
     )
 
 
@@ -150,9 +155,10 @@ def score_table(results: Results, metric: str) -> Table:
             values.append(Value(text, "best" if name != "real" and mean == best else ""))
         rows.append((*_setting_values(results, setting), *values))
     caption = f'Mean average precision of every setting, ties "{TIES[metric]}": mean ± standard deviation over seeds.'
-    note = protocol(results, metric)
-    n_text = len(_setting_heads(results))
-    return Table(f"scores-{TIES[metric]}", caption, note, columns, tuple(rows), n_text, _rules(results.settings))
+    return Table(
+        name=f"scores-{TIES[metric]}", caption=caption, note=protocol(results, metric), columns=columns,
+        rows=tuple(rows), text_columns=len(_setting_heads(results)), rules=_rules(results.settings),
+    )  # fmt: skip
 
 
 def reference_table(results: Results) -> Table | None:
@@ -161,7 +167,7 @@ def reference_table(results: Results) -> Table | None:
     reference = [row for row in reference_rows(sorted(datasets)) if row.quantizer != "-"]
     backbones = sorted({row.setting.backbone for row in reference})
     ours = sorted({setting.backbone for setting in results.settings})
-    losses = [loss for loss in results.plan["losses"] if any(row.setting.loss == loss for row in reference)]
+    losses = [loss for loss in results.plan.losses if any(row.setting.loss == loss for row in reference)]
     if not losses or not results.by_cell("sign", "map_embeddings"):
         return None
     theirs = {(row.setting, row.quantizer): row.map_percent / 100 for row in reference}
@@ -191,7 +197,10 @@ def reference_table(results: Results) -> Table | None:
         'ties="embeddings". Columns of different backbones are different experiments.'
     )
     caption = "Beside the authors' numbers: mean over code lengths, and the difference from sign, by loss."
-    return Table("reference", caption, note, (*columns, *heads), tuple(rows), len(columns), tuple(rules))
+    return Table(
+        name="reference", caption=caption, note=note, columns=(*columns, *heads), rows=tuple(rows),
+        text_columns=len(columns), rules=tuple(rules),
+    )  # fmt: skip
 
 
 def _mean_of(
@@ -214,7 +223,7 @@ def _beside(name: str, values: Sequence[float | None], baseline: Sequence[float 
 
 
 def reference_score_table(results: Results) -> Table | None:
-    """The authors' mAP in every setting that the plan has, too, backbones apart."""
+    """The authors' mAP in every setting of the plan, backbones apart."""
     settings = {(each.dataset, each.loss, each.n_bits) for each in results.settings}
     datasets = sorted({setting.dataset for setting in results.settings})
     reference = [
@@ -239,99 +248,96 @@ def reference_score_table(results: Results) -> Table | None:
         "mAP in percent, mean ± standard deviation over 4 seeds; ties by the authors' key. Not the backbone used here."
     )
     columns = ("data set", "backbone", "loss", "bits", *(label(name) for name in names))
-    rules = _rules(tuple(by_setting))
-    return Table("reference-scores", "The authors' numbers in these settings.", note, columns, tuple(rows), 3, rules)
+    return Table(
+        name="reference-scores", caption="The authors' numbers in these settings.", note=note, columns=columns,
+        rows=tuple(rows), text_columns=3, rules=_rules(tuple(by_setting)),
+    )  # fmt: skip
 
 
 def quantization_table(results: Results) -> Table:
     """Quantization errors and distinct codes by quantizer and code length."""
     lengths = sorted({setting.n_bits for setting in results.settings})
-    columns = ("quantizer", *(f"{what} {n}" for what in ("L2", "L1", "codes") for n in lengths))
+    columns = ("quantizer", *(f"{name} {n}" for name in ("L2", "L1", "codes") for n in lengths))
+    parts: tuple[tuple[Callable[[CellScores], float | None], str], ...] = (
+        (lambda scores: scores.quantization_error_l2, "{:.3f}"),
+        (lambda scores: scores.quantization_error_l1, "{:.3f}"),
+        (lambda scores: scores.distinct_codes, "{:,.0f}"),
+    )
     rows = []
     for name in results.quantizers:
-        mine = [row for row in results.rows if row.quantizer == name and name != "real"]
-        if mine:
-            values = [
-                _cell_mean(mine, n_bits, key, layout)
-                for key, layout in (
-                    ("quantization_error_l2", "{:.3f}"),
-                    ("quantization_error_l1", "{:.3f}"),
-                    ("distinct_codes", "{:,.0f}"),
-                )
-                for n_bits in lengths
-            ]
+        of_quantizer = [row for row in results.rows if row.quantizer == name and name != "real"]
+        if of_quantizer:
+            values = [_cell_mean(of_quantizer, n_bits, part, layout) for part, layout in parts for n_bits in lengths]
             rows.append((Value(label(name)), *values))
     caption = (
         "Quantization error (mean (z − sgn z)² and mean |z − sgn z| of database rows scaled to norm √k) and distinct "
         "codes in the database, by bits: mean over losses and seeds."
     )
-    return Table("quantization", caption, protocol(results), columns, tuple(rows))
+    return Table(name="quantization", caption=caption, note=protocol(results), columns=columns, rows=tuple(rows))
 
 
-def _cell_mean(rows: Sequence[Row], n_bits: int, key: str, layout: str) -> Value:
-    values = [row.scores[key] for row in rows if row.setting.n_bits == n_bits]
+def _cell_mean(rows: Sequence[Row], n_bits: int, part: Callable[[CellScores], float | None], layout: str) -> Value:
+    scores = [part(row.scores) for row in rows if row.setting.n_bits == n_bits]
+    values = [score for score in scores if score is not None]
     return Value(layout.format(np.mean(values))) if values else _NOTHING
 
 
 def weight_table(results: Results) -> Table | None:
-    """Which weight of a penalty was best on the validation fold, and what the others reached there."""
+    """The weight of each penalty that was best on the validation fold, and the validation mAP of every weight."""
     rows = []
-    chosen = [row for row in results.rows if "tried" in row.record["network"]]
-    if not chosen:
-        return None
-    for row in sorted(chosen, key=lambda each: (each.quantizer, each.setting, each.seed)):
-        network = row.record["network"]
-        tried = ", ".join(f"{weight:g}: {100 * found:.2f}" for weight, found in network["tried"])
+    for row in sorted(results.rows, key=lambda each: (each.quantizer, each.setting, each.seed)):
+        network, penalty = row.network, row.cell.network.penalty
+        if penalty is None:
+            continue
+        tried = ", ".join(f"{weight:g}: {100 * score:.2f}" for weight, score in network.tried)
         rows.append(
             (
-                *_setting_values(results, row.setting),
-                Value(str(row.seed)),
-                Value(label(row.quantizer)),
-                Value(row.record["options"]["network"]["penalty"]),
-                Value(f"{network['weight']:g}"),
-                Value(tried),
+                *_setting_values(results, row.setting), Value(str(row.seed)), Value(label(row.quantizer)),
+                Value(penalty), Value(f"{network.weight:g}"), Value(tried),
             )
-        )
+        )  # fmt: skip
+    if not rows:
+        return None
     columns = (*_setting_heads(results), "seed", "quantizer", "penalty", "best weight", "weight: validation mAP")
-    caption = "The weights of penalties: chosen on the validation fold, by the mAP of sign codes within it."
-    note = 'Validation mAP in percent: each held-out item searches the others, whole ranking, ties "embeddings".'
-    return Table("weights", caption, note, columns, tuple(rows), len(columns))
+    return Table(
+        name="weights", columns=columns, rows=tuple(rows), text_columns=len(columns),
+        caption="The weights of penalties: chosen on the validation fold, by the mAP of sign codes within it.",
+        note='Validation mAP in percent: each held-out item searches the others, whole ranking, ties "embeddings".',
+    )  # fmt: skip
 
 
 def time_table(results: Results) -> Table:
-    """What the parts took."""
-    networks = {row.record["network"]["key"]: row for row in results.rows}
+    """The time of each part."""
+    networks = {row.network.key: row for row in results.rows}
     rows = []
     for kind, chosen in _network_kinds(networks.values()):
-        train = [row.record["network"]["seconds"]["train"] for row in chosen]
-        embed = [row.record["network"]["seconds"]["embed"] for row in chosen]
         rows += [
-            _times(f"train {kind}", train),
-            _times(f"embed with {kind}", embed),
+            _times(f"train {kind}", [row.network.train_seconds for row in chosen]),
+            _times(f"embed with {kind}", [row.network.embed_seconds for row in chosen]),
         ]
     for name in results.quantizers:
-        mine = [row.record["seconds"] for row in results.rows if row.quantizer == name]
-        for part in ("fit", "score"):
-            values = [seconds[part] for seconds in mine if part in seconds]
+        seconds = [row.seconds for row in results.rows if row.quantizer == name]
+        fits = [each.fit for each in seconds if each.fit is not None]
+        for part, values in (("fit", fits), ("score", [each.score for each in seconds])):
             if values:
                 rows.append(_times(f"{part} {label(name)}", values))
-    rows.append(_times("all, processor time", [row.record["seconds"]["processor"] for row in results.rows]))
+    rows.append(_times("all, processor time", [row.seconds.processor for row in results.rows]))
     caption = "Seconds of each part: wall-clock on a shared machine, except for the processor time of the last line."
     columns = ("part", "times", "mean", "max", "total")
-    return Table("seconds", caption, protocol(results), columns, tuple(rows))
+    return Table(name="seconds", caption=caption, note=protocol(results), columns=columns, rows=tuple(rows))
 
 
-def _network_kinds(rows: Any) -> list[tuple[str, list[Row]]]:
+def _network_kinds(rows: Iterable[Row]) -> list[tuple[str, list[Row]]]:
     kinds: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
-        own = row.quantizer if "tried" in row.record["network"] else ""
-        kinds[f"networks with {label(own)} (all weights)" if own else "networks"].append(row)
+        has_penalty = row.cell.network.penalty is not None
+        kinds[f"networks with {label(row.quantizer)} (all weights)" if has_penalty else "networks"].append(row)
     return sorted(kinds.items())
 
 
-def _times(what: str, values: Sequence[float]) -> tuple[Value, ...]:
+def _times(part: str, values: Sequence[float]) -> tuple[Value, ...]:
     numbers = (np.mean(values), np.max(values), np.sum(values))
-    return (Value(what), Value(str(len(values))), *(Value(f"{number:,.2f}") for number in numbers))
+    return (Value(part), Value(str(len(values))), *(Value(f"{number:,.2f}") for number in numbers))
 
 
 def _setting_parts(results: Results) -> list[tuple[str, Callable[[Setting], str]]]:
@@ -359,10 +365,10 @@ def _rules(settings: Sequence[Setting]) -> tuple[int, ...]:
 
 
 def _by_setting(values: Mapping[tuple[Setting, int], float]) -> dict[Setting, list[float]]:
-    found: dict[Setting, list[float]] = defaultdict(list)
+    by_setting: dict[Setting, list[float]] = defaultdict(list)
     for (setting, _), value in values.items():
-        found[setting].append(value)
-    return found
+        by_setting[setting].append(value)
+    return by_setting
 
 
 def _mean_over_seeds(scores: Mapping[str, Mapping[tuple[Setting, int], float]]) -> dict[str, dict[Setting, float]]:

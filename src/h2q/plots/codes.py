@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from h2q.checks import as_embeddings, check_integer
 from h2q.evaluation.diagnosis import CodesDiagnosis
-from h2q.plots.style import BEFORE, DARK, color_of, finish, new_axes
-from h2q.quantization.objectives import l2
+from h2q.plots.style import DARK, MIDDLE, PALETTE, finish, new_axes
+from h2q.quantization.objectives import quantization_errors
 
 __all__ = ["plot_bit_balance", "plot_distances", "plot_rotation"]
 
@@ -17,12 +17,12 @@ _SHOWN_ITEMS = 2_000
 
 
 def plot_distances(diagnosis: CodesDiagnosis, *, ax: Any = None) -> Any:
-    """Draw how far apart similar and dissimilar pairs are; without labels, all pairs.
+    """Draw the Hamming distances of similar and of dissimilar pairs; without labels, of all pairs.
 
     Parameters
     ----------
     diagnosis : CodesDiagnosis
-        What `h2q.evaluation.diagnose_codes` gave.
+        Result of `h2q.evaluation.diagnose_codes`.
     ax : matplotlib.axes.Axes, optional
         Where to draw. Default: a new figure.
 
@@ -39,20 +39,20 @@ def plot_distances(diagnosis: CodesDiagnosis, *, ax: Any = None) -> Any:
     Examples
     --------
     >>> from h2q.evaluation import diagnose_codes
-    >>> found = diagnose_codes(np.array([[0], [1], [3]], dtype=np.uint8), 8, labels=[0, 0, 1])
-    >>> plot_distances(found).get_xlabel()
+    >>> diagnosis = diagnose_codes(np.array([[0], [1], [3]], dtype=np.uint8), 8, labels=[0, 0, 1])
+    >>> plot_distances(diagnosis).get_xlabel()
     'Hamming distance in bits'
     """
     ax = new_axes(ax)
     places = np.arange(diagnosis.n_bits + 1)
     if diagnosis.similar_distances is None or diagnosis.dissimilar_distances is None:
-        ax.stairs(_shares(diagnosis.distances), np.append(places, len(places)) - 0.5, fill=True, color=color_of(0))
+        ax.stairs(_shares(diagnosis.distances), np.append(places, len(places)) - 0.5, fill=True, color=PALETTE[0])
         finish(ax, "Hamming distance in bits", "share of the pairs in percent", grid="y")
     else:
         kinds = (("similar", diagnosis.similar_distances, 0), ("dissimilar", diagnosis.dissimilar_distances, 1))
         for name, counts, number in kinds:
             ax.stairs(
-                _shares(counts), np.append(places, len(places)) - 0.5, fill=True, color=color_of(number), alpha=0.5,
+                _shares(counts), np.append(places, len(places)) - 0.5, fill=True, color=PALETTE[number], alpha=0.5,
                 label=f"{name} pairs",
             )  # fmt: skip
         separation = diagnosis.separation
@@ -65,12 +65,12 @@ def plot_distances(diagnosis: CodesDiagnosis, *, ax: Any = None) -> Any:
 
 
 def plot_bit_balance(diagnosis: CodesDiagnosis, *, ax: Any = None) -> Any:
-    """Draw in how many items each bit is 1.
+    """Draw the share of items in which each bit is 1.
 
     Parameters
     ----------
     diagnosis : CodesDiagnosis
-        What `h2q.evaluation.diagnose_codes` gave.
+        Result of `h2q.evaluation.diagnose_codes`.
     ax : matplotlib.axes.Axes, optional
         Where to draw. Default: a new figure.
 
@@ -87,13 +87,13 @@ def plot_bit_balance(diagnosis: CodesDiagnosis, *, ax: Any = None) -> Any:
     Examples
     --------
     >>> from h2q.evaluation import diagnose_codes
-    >>> found = diagnose_codes(np.array([[0], [1], [3]], dtype=np.uint8), 8)
-    >>> plot_bit_balance(found).get_ylabel()
+    >>> diagnosis = diagnose_codes(np.array([[0], [1], [3]], dtype=np.uint8), 8)
+    >>> plot_bit_balance(diagnosis).get_ylabel()
     'items in which it is 1, in percent'
     """
     ax = new_axes(ax)
     balance = 100 * diagnosis.bit_balance
-    ax.bar(np.arange(diagnosis.n_bits), balance - 50, bottom=50, width=0.8, color=color_of(0))
+    ax.bar(np.arange(diagnosis.n_bits), balance - 50, bottom=50, width=0.8, color=PALETTE[0])
     ax.axhline(50, color=DARK, linewidth=1)
     entropy = diagnosis.bit_entropy.mean()
     title = f"mean entropy {entropy:.3f} of 1 bit; {diagnosis.effective_bits:.1f} of {diagnosis.n_bits} bits effective"
@@ -106,32 +106,31 @@ def plot_bit_balance(diagnosis: CodesDiagnosis, *, ax: Any = None) -> Any:
 def plot_rotation(
     before: Any, after: Any, *, dimensions: Sequence[int] = (0, 1), ax: Any = None, random_state: int = 0
 ) -> Any:
-    """Draw two coordinates of embeddings before and after the rotation, beside the corners of the cube they go to.
+    """Draw two coordinates of embeddings before and after the rotation, and the corners of the cube.
 
     Parameters
     ----------
     before : array-like of float, shape (n, k)
-        Embeddings as they were, of as many dimensions as the codes have bits; for instance ``SignQuantizer``'s
-        ``transform(X)``.
+        Embeddings before the rotation, one dimension a bit; for instance ``SignQuantizer``'s ``transform(X)``.
     after : array-like of float, shape (n, k)
-        The same rotated: a quantizer's ``transform(X)``.
+        The rotated embeddings: a quantizer's ``transform(X)``.
     dimensions : two int
-        Which coordinates, counted from 0.
+        Coordinates to draw, counted from 0.
     ax : two matplotlib.axes.Axes, optional
         Where to draw. Default: a new figure of two panels.
     random_state : int
-        Seed of the 2,000 rows that are drawn, where there are more.
+        Seed of the sample: at most 2,000 rows are drawn.
 
     Returns
     -------
     ndarray of two matplotlib.axes.Axes
-        Rows are scaled to norm sqrt(k), so that a perfect row is a corner (±1, ±1); above each panel its L2
-        quantization error, that of all coordinates and rows.
+        Rows are scaled to norm sqrt(k), so that a perfect row is a corner (±1, ±1). The title of each panel is the L2
+        quantization error of all coordinates and rows.
 
     Raises
     ------
     TypeError, ValueError
-        If the embeddings are not of one shape, or have no such dimensions.
+        If the embeddings differ in shape, or have no such dimensions.
     MissingDependencyError
         Without matplotlib.
 
@@ -144,7 +143,7 @@ def plot_rotation(
     """
     panels = [as_embeddings(before, "before"), as_embeddings(after, "after")]
     if panels[0].shape != panels[1].shape:
-        raise ValueError(f"before and after must be of one shape; got {panels[0].shape} and {panels[1].shape}")
+        raise ValueError(f"before and after must have the same shape; got {panels[0].shape} and {panels[1].shape}")
     n, k = panels[0].shape
     if len(dimensions) != 2:
         raise ValueError(f"dimensions must be two coordinates; got {dimensions!r}")
@@ -157,8 +156,8 @@ def plot_rotation(
         shown = np.random.default_rng(random_state).choice(n, _SHOWN_ITEMS, replace=False)
     scaled = [np.sqrt(k) * rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in panels]
     limit = 1.08 * max(1.0, *(float(np.abs(rows[shown][:, [x, y]]).max()) for rows in scaled))
-    for panel, rows, name, color in zip(axes, scaled, ("before", "after"), (BEFORE, color_of(0)), strict=True):
-        error, _ = l2(rows)
+    for panel, rows, name, color in zip(axes, scaled, ("before", "after"), (MIDDLE, PALETTE[0]), strict=True):
+        error = quantization_errors(rows).l2
         panel.axhline(0, color=DARK, linewidth=0.8)
         panel.axvline(0, color=DARK, linewidth=0.8)
         panel.plot(
@@ -166,7 +165,7 @@ def plot_rotation(
             label="embeddings",
         )  # fmt: skip
         panel.plot(
-            [1, 1, -1, -1], [1, -1, 1, -1], "X", color=color_of(1), markersize=11, markeredgecolor="white",
+            [1, 1, -1, -1], [1, -1, 1, -1], "X", color=PALETTE[1], markersize=11, markeredgecolor="white",
             label="corners of the cube",
         )  # fmt: skip
         finish(panel, f"coordinate {x}", f"coordinate {y}", title=f"{name}: L2 quantization error {error:.3f}")

@@ -7,7 +7,7 @@ import numpy as np
 
 from h2q.errors import describe
 from h2q.evaluation import PrecisionRecallCurve
-from h2q.plots.style import finish, line_style, new_axes
+from h2q.plots.style import finish, new_axes, styles_of
 
 __all__ = ["plot_precision_at_k", "plot_precision_recall"]
 
@@ -20,7 +20,7 @@ def plot_precision_recall(curves: Mapping[str, PrecisionRecallCurve], *, ax: Any
     Parameters
     ----------
     curves : mapping of str to PrecisionRecallCurve
-        What each is called, and what `h2q.evaluation.precision_recall_curve` gave, by rank or by radius.
+        For each name a result of `h2q.evaluation.precision_recall_curve`, by rank or by radius.
     ax : matplotlib.axes.Axes, optional
         Where to draw. Default: a new figure.
 
@@ -46,11 +46,12 @@ def plot_precision_recall(curves: Mapping[str, PrecisionRecallCurve], *, ax: Any
     """
     _check(curves)
     ax = new_axes(ax)
-    for number, (name, curve) in enumerate(curves.items()):
+    styles = styles_of(curves)
+    for name, curve in curves.items():
         order = np.argsort(curve.recall, kind="stable")
         marks = max(1, len(order) // _MARKED)
         ax.plot(
-            100 * curve.recall[order], 100 * curve.precision[order], label=name, markevery=marks, **line_style(number)
+            100 * curve.recall[order], 100 * curve.precision[order], label=name, markevery=marks, **styles[name].line
         )
     finish(ax, "recall in percent", "precision in percent", title=_protocol(curves))
     ax.set(xlim=(0, 101), ylim=(0, 102))
@@ -64,7 +65,7 @@ def plot_precision_at_k(curves: Mapping[str, PrecisionRecallCurve], *, ax: Any =
     Parameters
     ----------
     curves : mapping of str to PrecisionRecallCurve
-        What each is called, and what `h2q.evaluation.precision_recall_curve` gave by rank.
+        For each name a result of `h2q.evaluation.precision_recall_curve`, by rank.
     ax : matplotlib.axes.Axes, optional
         Where to draw. Default: a new figure.
 
@@ -76,7 +77,7 @@ def plot_precision_at_k(curves: Mapping[str, PrecisionRecallCurve], *, ax: Any =
     Raises
     ------
     ValueError
-        If there are no curves, or one of them is by radius.
+        If there are no curves, or one is by radius.
     MissingDependencyError
         Without matplotlib.
 
@@ -93,10 +94,11 @@ def plot_precision_at_k(curves: Mapping[str, PrecisionRecallCurve], *, ax: Any =
         if curve.by != "rank":
             raise ValueError(f"curve {name!r} is by {curve.by}; precision@k needs one by rank")
     ax = new_axes(ax)
-    for number, (name, curve) in enumerate(curves.items()):
+    styles = styles_of(curves)
+    for name, curve in curves.items():
         marks = max(1, len(curve.cuts) // _MARKED)
-        ax.plot(curve.cuts, 100 * curve.precision, label=name, markevery=marks, **line_style(number))
-    finish(ax, "k, first items looked at", "precision@k in percent", title=_protocol(curves))
+        ax.plot(curve.cuts, 100 * curve.precision, label=name, markevery=marks, **styles[name].line)
+    finish(ax, "k, number of first items", "precision@k in percent", title=_protocol(curves))
     ax.set_xscale("log")
     ax.set_ylim(0, 102)
     ax.legend(frameon=False)
@@ -111,8 +113,8 @@ def _check(curves: Mapping[str, PrecisionRecallCurve]) -> None:
 
 
 def _protocol(curves: Mapping[str, PrecisionRecallCurve]) -> str:
-    """Say how the curves were made."""
+    """Return the protocol of the curves, for the title."""
     kinds = {
         f'{curve.n_queries:,} queries, {curve.n_database:,} items, ties "{curve.ties}"' for curve in curves.values()
     }
-    return kinds.pop() if len(kinds) == 1 else "of different protocols"
+    return kinds.pop() if len(kinds) == 1 else "different protocols"

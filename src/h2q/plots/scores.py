@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from h2q.errors import describe
-from h2q.plots.style import DARK, bar_style, color_of, finish, line_style, new_axes
+from h2q.plots.style import DARK, finish, new_axes, styles_of
 
 __all__ = ["plot_gain_over_sign", "plot_map_against_bits"]
 
@@ -49,6 +49,7 @@ def plot_map_against_bits(scores: Mapping[str, Mapping[int, float | Sequence[flo
     if not lengths:
         raise ValueError("scores is empty: there is nothing to draw")
     ax = new_axes(ax)
+    styles = styles_of(scores)
     for number, (name, by_bits) in enumerate(scores.items()):
         bits = sorted(by_bits)
         values = [_as_values(by_bits[n_bits], f"scores[{name!r}][{n_bits}]", 0, 1) for n_bits in bits]
@@ -57,7 +58,7 @@ def plot_map_against_bits(scores: Mapping[str, Mapping[int, float | Sequence[flo
         deviations = [100 * each.std(ddof=1) if len(each) > 1 else 0.0 for each in values]
         ax.errorbar(
             beside, [100 * each.mean() for each in values], yerr=deviations if any(deviations) else None, label=name,
-            capsize=2, elinewidth=0.9, **line_style(number),
+            capsize=2, elinewidth=0.9, **styles[name].line,
         )  # fmt: skip
     finish(ax, "bits of a code", "mean average precision in percent")
     ax.set_xscale("log", base=2)
@@ -102,6 +103,7 @@ def plot_gain_over_sign(gains: Mapping[str, Mapping[str, float | Sequence[float]
         raise ValueError("gains is empty: there is nothing to draw")
     ax = new_axes(ax, width=_COLUMN * len(losses) * (len(gains) + 1))
     width = 0.84 / len(gains)
+    styles = styles_of(gains)
     ax.axhline(0, color=DARK, linewidth=1)
     for number, (quantizer, by_loss) in enumerate(gains.items()):
         places, means = [], []
@@ -111,12 +113,12 @@ def plot_gain_over_sign(gains: Mapping[str, Mapping[str, float | Sequence[float]
             # Dots side by side in the order given, so that none hides another.
             beside = place + width * 0.6 * np.linspace(-0.5, 0.5, len(points) + 2)[1:-1]
             ax.plot(
-                beside, points, "o", color=color_of(number), markersize=3.4, markeredgecolor=DARK, markeredgewidth=0.4,
-                alpha=0.8, zorder=3,
+                beside, points, "o", color=styles[quantizer].color, markersize=3.4, markeredgecolor=DARK,
+                markeredgewidth=0.4, alpha=0.8, zorder=3,
             )  # fmt: skip
             places.append(place)
             means.append(points.mean())
-        ax.bar(places, means, width * 0.9, label=quantizer, alpha=0.45, linewidth=0, **bar_style(number))
+        ax.bar(places, means, width * 0.9, label=quantizer, alpha=0.45, linewidth=0, **styles[quantizer].bar)
     finish(ax, "similarity loss", "gain over sign in points of mAP", grid="y")
     ax.set_xticks(range(len(losses)), losses)
     ax.set_xlim(-0.6, len(losses) - 0.4)

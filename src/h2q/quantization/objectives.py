@@ -8,12 +8,26 @@ Source: Schwengber et al., "Deep Hashing via Householder Quantization" (arXiv 23
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-__all__ = ["OBJECTIVES", "Objective", "bit_variance", "l1", "l2", "min_entry", "row_errors", "scale_rows"]
+__all__ = [
+    "OBJECTIVES",
+    "Objective",
+    "QuantizationErrors",
+    "bit_variance",
+    "l1",
+    "l2",
+    "min_entry",
+    "quantization_errors",
+    "row_errors",
+    "scale_rows",
+]
+
+_CHUNK_ROWS = 1 << 14
 
 Objective = Callable[[NDArray[np.floating]], tuple[float, NDArray[np.floating]]]
 OBJECTIVES: dict[str, Objective] = {}
@@ -44,6 +58,39 @@ def row_errors(Z: NDArray[np.floating]) -> NDArray[np.float64]:
     cosines = np.divide(np.abs(Z).sum(axis=1), norms, out=np.zeros_like(norms), where=directed) / np.sqrt(Z.shape[1])
     errors: NDArray[np.float64] = directed + 1.0 - 2.0 * cosines
     return errors
+
+
+class QuantizationErrors(NamedTuple):
+    """Mean abs(z - sgn z) and mean (z - sgn z)^2 of rows of norm sqrt(k)."""
+
+    l1: float
+    l2: float
+
+
+def quantization_errors(Z: NDArray[np.floating]) -> QuantizationErrors:
+    """Return the L1 and L2 quantization errors of rotated embeddings, rows scaled to norm sqrt(k).
+
+    Parameters
+    ----------
+    Z : ndarray of float, shape (n, k)
+        Rotated embeddings of any norm: a quantizer's ``transform(X)``.
+
+    Returns
+    -------
+    QuantizationErrors
+        Means over all entries; 0 where every row is proportional to its code. A row of zeros has error 1.
+
+    Examples
+    --------
+    >>> quantization_errors(np.array([[3.0, -3.0], [0.0, 0.0]]))
+    QuantizationErrors(l1=0.5, l2=0.5)
+    """
+    total_l1 = total_l2 = 0.0
+    for start in range(0, len(Z), _CHUNK_ROWS):
+        distances = np.abs(np.abs(scale_rows(Z[start : start + _CHUNK_ROWS])) - 1)
+        total_l1 += float(distances.sum(dtype=np.float64))
+        total_l2 += float(np.square(distances).sum(dtype=np.float64))
+    return QuantizationErrors(total_l1 / Z.size, total_l2 / Z.size)
 
 
 def objective(name: str) -> Callable[[Objective], Objective]:

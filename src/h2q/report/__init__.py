@@ -1,1 +1,1 @@
-"""Tables and figures, and their renderers: Markdown, LaTeX, HTML."""
+"""Documents of tables and figures, and their renderers: terminal, Markdown, LaTeX, HTML."""

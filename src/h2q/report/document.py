@@ -1,8 +1,9 @@
-"""A report before it is written in Markdown, LaTeX or HTML: sections of paragraphs, tables and figures."""
+"""A report before it is rendered: sections of paragraphs, lists, tables and figures."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-__all__ = ["Block", "Bullets", "Document", "Figure", "Paragraph", "Section", "Table", "Value"]
+__all__ = ["Block", "Bullets", "Document", "Figure", "Paragraph", "Section", "Table", "Value", "as_rows"]
 
 
 @dataclass(frozen=True)
@@ -12,58 +13,82 @@ class Value:
     Attributes
     ----------
     text : str
-        What it says.
+        The text of the cell.
     mark : {"", "best", "up", "down"}
-        Whether it stands out: the best of its row, a gain, a loss.
+        Emphasis: the best value of its row or group, a gain, a loss.
     """
 
     text: str
     mark: str = ""
 
 
-@dataclass(frozen=True)
+def as_rows(rows: Iterable[Iterable[object]]) -> tuple[tuple[Value, ...], ...]:
+    """Return rows of cells as rows of `Value`; None becomes an empty cell.
+
+    Examples
+    --------
+    >>> as_rows([["sign", 16, None]])
+    ((Value(text='sign', mark=''), Value(text='16', mark=''), Value(text='', mark='')),)
+    """
+    return tuple(
+        tuple(cell if isinstance(cell, Value) else Value("" if cell is None else str(cell)) for cell in row)
+        for row in rows
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Table:
-    """A table; columns after the first `text_columns` hold numbers.
+    """A table; the columns after the first `text_columns` hold numbers.
 
     Attributes
     ----------
-    name : str
-        For labels and links: letters and dashes.
-    caption : str
-        What it shows.
-    note : str
-        The protocol that its numbers were found with.
     columns : tuple of str
-        The heads.
+        Column heads.
     rows : tuple of tuple of Value
-        The cells.
+        Cells, as many in each row as there are columns.
+    name : str
+        Identifier for labels and links: letters and dashes.
+    caption : str
+        What the table shows.
+    note : str
+        Protocol behind the numbers.
     text_columns : int
-        So many columns from the left hold text.
+        Number of columns, from the left, that hold text.
     rules : tuple of int
-        Rows, from 0, before which a thin line is drawn.
+        Rows, counted from 0, above which a thin line is drawn.
+
+    Raises
+    ------
+    ValueError
+        If a row has more or fewer cells than there are columns.
     """
 
-    name: str
-    caption: str
-    note: str
     columns: tuple[str, ...]
     rows: tuple[tuple[Value, ...], ...]
+    name: str = ""
+    caption: str = ""
+    note: str = ""
     text_columns: int = 1
     rules: tuple[int, ...] = ()
 
+    def __post_init__(self) -> None:
+        for number, row in enumerate(self.rows):
+            if len(row) != len(self.columns):
+                raise ValueError(f"row {number} has {len(row)} cells; expected one for each of {self.columns}")
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, kw_only=True)
 class Figure:
-    """A figure as SVG (for pages) and PNG (for all else).
+    """A figure as SVG (for web pages) and PNG (for everything else).
 
     Attributes
     ----------
     name : str
-        Of its file: letters and dashes.
+        File name without its ending: letters and dashes.
     caption, note : str
-        As of a `Table`.
+        As in `Table`.
     svg, png : bytes
-        The figure.
+        The picture.
     """
 
     name: str
@@ -82,7 +107,7 @@ class Paragraph:
 
 @dataclass(frozen=True)
 class Bullets:
-    """Sentences that each stand alone."""
+    """A list of sentences."""
 
     texts: tuple[str, ...]
 
@@ -92,7 +117,7 @@ Block = Table | Figure | Paragraph | Bullets
 
 @dataclass(frozen=True)
 class Section:
-    """A title and what stands below it; a page shows a `folded` one when asked to."""
+    """A title and its blocks; a web page hides the blocks of a `folded` section until asked to show them."""
 
     title: str
     blocks: tuple[Block, ...]
@@ -108,9 +133,9 @@ class Document:
     title, subtitle : str
         What it is about.
     facts : tuple of (str, str)
-        A few numbers with what they are, to be seen first.
+        The main numbers, each with its meaning; shown first.
     sections : tuple of Section
-        The rest.
+        The body.
     """
 
     title: str

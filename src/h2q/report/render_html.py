@@ -1,4 +1,4 @@
-"""A report as one HTML page that needs nothing else: styles and figures are inside, and no other host is asked."""
+"""A report as one self-contained HTML page: styles and figures are inside, and nothing is loaded from elsewhere."""
 
 import html
 from importlib import resources
@@ -19,7 +19,8 @@ def render_html(document: Document) -> str:
     """
     page = (resources.files("h2q.report") / "page.html").read_text(encoding="utf-8")
     facts = "".join(
-        f"<div><strong>{_text(number)}</strong><span>{_text(what)}</span></div>" for number, what in document.facts
+        f"<div><strong>{_text(number)}</strong><span>{_text(meaning)}</span></div>"
+        for number, meaning in document.facts
     )
     links = "".join(f'<a href="#{_anchor(section)}">{_text(section.title)}</a>' for section in document.sections)
     filled = {
@@ -57,7 +58,7 @@ def _block(block: Block) -> str:
         return _table(block)
     if isinstance(block, Figure):
         svg = block.svg.decode()
-        svg = svg[svg.index("<svg") :]  # without the XML declaration and document type, which belong to a file
+        svg = svg[svg.index("<svg") :]  # the XML declaration and document type have no place inside HTML
         return f"<figure>{svg}{_caption(block)}</figure>"
     if isinstance(block, Bullets):
         return f"<ul>{''.join(f'<li>{_text(text)}</li>' for text in block.texts)}</ul>"
@@ -65,6 +66,8 @@ def _block(block: Block) -> str:
 
 
 def _caption(block: Table | Figure) -> str:
+    if not block.caption:
+        return ""
     note = f"<small>{_text(block.note)}</small>" if block.note else ""
     return f"<figcaption>{_text(block.caption)}{note}</figcaption>"
 

@@ -1,10 +1,10 @@
-"""A report's tables and figures as LaTeX, to be included in a paper; needs booktabs and graphicx."""
+"""A report's tables and figures as LaTeX floats for a paper; needs the packages booktabs and graphicx."""
 
 from h2q.report.document import Document, Figure, Table, Value
 
 __all__ = ["escape_latex", "render_latex"]
 
-_WIDE = 7  # columns beyond which a table is scaled to the width of the text
+_MAX_COLUMNS = 7  # a table of more columns is scaled to the width of the text
 _SPECIAL = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "²": r"\textsuperscript{2}", "±": r"$\pm$",
@@ -14,7 +14,7 @@ _SPECIAL = {
 
 
 def escape_latex(text: str) -> str:
-    r"""Return text as LaTeX shows it literally.
+    r"""Return LaTeX source that typesets the text literally.
 
     >>> escape_latex("H²Q min_entry & 5 %")
     'H\\textsuperscript{2}Q min\\_entry \\& 5 \\%'
@@ -23,7 +23,7 @@ def escape_latex(text: str) -> str:
 
 
 def render_latex(document: Document, figure_folder: str) -> str:
-    """Return the tables and figures as LaTeX floats; figures are read from ``figure_folder/NAME.png``."""
+    """Return the tables and figures as LaTeX floats; LaTeX reads the figures from ``figure_folder/NAME.png``."""
     parts = [
         f"% {document.title}: {document.subtitle}".replace("\n", " "),
         "% \\usepackage[T1]{fontenc}, \\usepackage{booktabs} and \\usepackage{graphicx}, then \\input this file.",
@@ -47,7 +47,7 @@ def _table(table: Table) -> str:
             lines.append(r"\midrule")
         lines.append(" & ".join(_value(value) for value in row) + r" \\")
     lines += [r"\bottomrule", r"\end{tabular}"]
-    if len(table.columns) > _WIDE:
+    if len(table.columns) > _MAX_COLUMNS:
         lines = [r"\resizebox{\textwidth}{!}{%", *lines[:-1], lines[-1] + "}"]
     return "\n".join([*_open("table", table), *lines, r"\end{table}"])
 

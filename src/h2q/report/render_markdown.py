@@ -1,4 +1,4 @@
-"""A report as Markdown; figures stand beside it as PNG files."""
+"""A report as Markdown, with its figures as PNG files beside it."""
 
 from h2q.report.document import Block, Bullets, Document, Figure, Table, Value
 
@@ -6,7 +6,7 @@ __all__ = ["render_markdown"]
 
 
 def render_markdown(document: Document, figure_folder: str) -> str:
-    """Return the report as Markdown that shows figures from ``figure_folder/NAME.png``.
+    """Return the report as Markdown that takes its figures from ``figure_folder/NAME.png``.
 
     Examples
     --------
@@ -19,7 +19,7 @@ def render_markdown(document: Document, figure_folder: str) -> str:
     - **90 %** given back
     <BLANKLINE>
     """
-    parts = [f"# {document.title}", document.subtitle]
+    parts = [f"# {document.title}", *([document.subtitle] if document.subtitle else [])]
     if document.facts:
         parts.append("\n".join(f"- **{number}** {what}" for number, what in document.facts))
     for section in document.sections:
@@ -30,20 +30,24 @@ def render_markdown(document: Document, figure_folder: str) -> str:
 
 def _block(block: Block, figure_folder: str) -> str:
     if isinstance(block, Table):
-        heads = "| " + " | ".join(_escape(column) for column in block.columns) + " |"
-        numbers = len(block.columns) - block.text_columns
-        line = "|" + ":---|" * block.text_columns + "---:|" * numbers
-        rows = ["| " + " | ".join(_value(value) for value in row) + " |" for row in block.rows]
-        return "\n".join([f"**{block.caption}** {_protocol(block.note)}", "", heads, line, *rows])
+        return _table(block)
     if isinstance(block, Figure):
-        return f"![{block.caption}]({figure_folder}/{block.name}.png)\n\n**{block.caption}** {_protocol(block.note)}"
+        return f"![{block.caption}]({figure_folder}/{block.name}.png)\n\n{_caption(block)}"
     if isinstance(block, Bullets):
         return "\n".join(f"- {text}" for text in block.texts)
     return block.text
 
 
-def _protocol(note: str) -> str:
-    return f"<sub>{note}</sub>" if note else ""
+def _table(table: Table) -> str:
+    heads = "| " + " | ".join(_escape(column) for column in table.columns) + " |"
+    n_number_columns = len(table.columns) - table.text_columns
+    line = "|" + ":---|" * table.text_columns + "---:|" * n_number_columns
+    rows = ["| " + " | ".join(_value(value) for value in row) + " |" for row in table.rows]
+    return "\n".join([*([_caption(table), ""] if table.caption else []), heads, line, *rows])
+
+
+def _caption(block: Table | Figure) -> str:
+    return f"**{block.caption}**" + (f" <sub>{block.note}</sub>" if block.note else "")
 
 
 def _value(value: Value) -> str:

@@ -12,5 +12,6 @@ from .hyp2 import HyP2 as HyP2
 from .margins import code_margin as code_margin
 from .orthohash import OrthoHash as OrthoHash
 from .registry import LOSSES as LOSSES
+from .registry import loss_name as loss_name
 from .registry import make_loss as make_loss
 from .wglhh import WGLHH as WGLHH

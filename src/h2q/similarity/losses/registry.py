@@ -15,11 +15,34 @@ from h2q.similarity.losses.hyp2 import HyP2
 from h2q.similarity.losses.orthohash import OrthoHash
 from h2q.similarity.losses.wglhh import WGLHH
 
-__all__ = ["LOSSES", "make_loss"]
+__all__ = ["LOSSES", "loss_name", "make_loss"]
 
 LOSSES: dict[str, type[SimilarityLoss]] = {
     loss.__name__: loss for loss in (CosineEmbedding, DCH, DHN, DPSH, WGLHH, HashNet, HyP2, ADSH, CSQ, OrthoHash)
 }
+
+
+_ALIASES = {"cel": "CosineEmbedding"}
+
+
+def loss_name(name: str) -> str:
+    """Return the key of `LOSSES` that a name means: case does not matter, and "CEL" is CosineEmbedding.
+
+    Raises
+    ------
+    ValueError
+        If there is no such loss.
+
+    Examples
+    --------
+    >>> loss_name("cel"), loss_name("hyp2")
+    ('CosineEmbedding', 'HyP2')
+    """
+    known = {key.lower(): key for key in LOSSES} | _ALIASES
+    if not isinstance(name, str) or name.lower() not in known:
+        names = ", ".join("CosineEmbedding (CEL)" if key == "CosineEmbedding" else key for key in LOSSES)
+        raise ValueError(f"loss must be one of {names}; got {name!r}")
+    return known[name.lower()]
 
 
 def make_loss(name: str, *, n_bits: int, n_classes: int, **options: Any) -> SimilarityLoss:
@@ -28,7 +51,7 @@ def make_loss(name: str, *, n_bits: int, n_classes: int, **options: Any) -> Simi
     Parameters
     ----------
     name : str
-        A key of `LOSSES`; case does not matter, and "CEL" is CosineEmbedding.
+        A loss's name: see `loss_name`.
     n_bits : int
         Bits k.
     n_classes : int
@@ -60,11 +83,7 @@ def make_loss(name: str, *, n_bits: int, n_classes: int, **options: Any) -> Simi
     ValueError: loss must be one of CosineEmbedding (CEL), DCH, DHN, DPSH, WGLHH, HashNet, HyP2, ADSH, CSQ, OrthoHash; \
 got 'DCHH'
     """
-    known = {key.lower(): loss for key, loss in LOSSES.items()} | {"cel": CosineEmbedding}
-    if not isinstance(name, str) or name.lower() not in known:
-        names = ", ".join("CosineEmbedding (CEL)" if key == "CosineEmbedding" else key for key in LOSSES)
-        raise ValueError(f"loss must be one of {names}; got {name!r}")
-    loss = known[name.lower()]
+    loss = LOSSES[loss_name(name)]
     takes = [parameter for parameter in inspect.signature(loss.__init__).parameters if parameter != "self"]
     if loss is ADSH and "labels" not in options:
         raise ValueError(
