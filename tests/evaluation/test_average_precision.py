@@ -176,3 +176,31 @@ def test_embeddings_are_ranked_by_cosine() -> None:
     low, high = result.confidence_interval()
     assert low < result.value < high
     assert (result.k, result.n_queries, result.n_database, result.ties) == (300, 40, 1757, "expected")
+
+
+@pytest.mark.parametrize("divisor", ["retrieved", "relevant"])
+@pytest.mark.parametrize("k", [None, 1, 7, 200])
+def test_without_a_database_each_query_ranks_all_others(divisor: str, k: int | None) -> None:
+    generator = np.random.default_rng(5)
+    x, labels = generator.standard_normal((60, 4)), generator.integers(0, 5, 60)
+    x[7] = x[8]  # equal embeddings are ties with others, and never with itself
+    result = embeddings_mean_average_precision(x, None, labels, None, k=k, divisor=divisor, empty="skip")
+    expected = [
+        embeddings_mean_average_precision(
+            x[i : i + 1],
+            np.delete(x, i, 0),
+            labels[i : i + 1],
+            np.delete(labels, i),
+            k=k,
+            divisor=divisor,
+            empty="skip",
+        ).per_query[0]
+        for i in range(60)
+    ]
+    np.testing.assert_allclose(result.per_query, expected, atol=1e-12)
+    assert result.n_database == 59
+
+
+def test_a_database_needs_embeddings_and_labels() -> None:
+    with pytest.raises(ValueError, match="database_embeddings and database_labels must both be given, or both be None"):
+        embeddings_mean_average_precision(np.ones((2, 2)), None, [0, 1], [0, 1])

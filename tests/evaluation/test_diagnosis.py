@@ -77,10 +77,10 @@ def test_faults_are_said_in_words() -> None:
     collapsed = GOOD.copy()
     collapsed[: 4_000 * 62 // 100] = GOOD[np.arange(4_000 * 62 // 100) % 10]
     assert "62% of the items share 10 codes: ties decide the ranking" in findings(collapsed)
-    assert "all items have one code: there is no ranking at all" in findings(np.repeat(GOOD[:1], 50, axis=0))
+    assert "all items have the same code: there is no ranking" in findings(np.repeat(GOOD[:1], 50, axis=0))
     bucket = GOOD.copy()
     bucket[:400] = GOOD[0]
-    assert "10% of the items have one code: among each other they are tied" in findings(bucket)
+    assert "10% of the items have the same code: all of them are tied" in findings(bucket)
     assert "4,000 items have 256 codes, 15.6 items a code: many ties" in findings(GOOD[:, :8])
     constant = GOOD.copy()
     constant[:, [3, 9]] = True
@@ -120,7 +120,7 @@ def test_one_item_has_a_diagnosis() -> None:
     ("options", "error", "message"),
     [
         ({"labels": [1, 2]}, ValueError, "labels must have 4 rows, one an item; got 2"),
-        ({"rotated": np.ones((3, 8))}, ValueError, "rotated must have 4 rows, one a code; got 3"),
+        ({"rotated": np.ones((3, 8))}, ValueError, "rotated must have 4 rows, one for each code; got 3"),
         ({"rotated": np.ones((4, 7))}, ValueError, "rotated has 7 features, but 8 were expected"),
         ({"codes": np.zeros((0, 1), np.uint8)}, ValueError, "codes is empty"),
         ({"n_bits": 9}, ValueError, "codes must have shape"),

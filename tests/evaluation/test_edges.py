@@ -120,7 +120,7 @@ def test_long_codes_in_many_blocks_are_ranked_as_by_a_plain_loop(monkeypatch: py
         (
             {"ties": "embeddings", "query_embeddings": np.ones((2, 4)), "database_embeddings": np.ones((3, 4))},
             ValueError,
-            "query_embeddings must have 3 rows, one a code; got 2",
+            "query_embeddings must have 3 rows, one for each code; got 2",
         ),
         (
             {"ties": "embeddings", "query_embeddings": np.ones((3, 4)), "database_embeddings": np.ones((3, 5))},
@@ -161,7 +161,7 @@ def test_bad_input_is_named(function, change, error, message: str) -> None:
         ),
         (precision_recall_curve, {"cuts": [0]}, ValueError, "k must be at least 1; got 0"),
         (evaluate_codes, {"ks": 5}, TypeError, r"ks must be a list, such as \[1, 2\]; got 5"),
-        (evaluate_codes, {"ks": [], "radii": []}, ValueError, "give at least one of ks and radii"),
+        (evaluate_codes, {"ks": [], "radii": []}, ValueError, "ks and radii are both empty"),
         (evaluate_codes, {"divisor": "all"}, ValueError, "divisor must be one of"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Mean average precision of rankings by Hamming distance, with every way to treat ties, and of rankings by embeddings.
+"""Mean average precision of rankings by Hamming distance, under any policy for ties, and of rankings by embeddings.
 
 A ranking by Hamming distance is full of ties. The expected average precision over all orders of tied items has a closed
 form over the counts of items and of relevant items at each distance, so it needs no sort (the uncut case: McSherry and
@@ -48,7 +48,7 @@ class AveragePrecision:
         return (self.cut,)
 
     def score(self, rankings: Rankings) -> NDArray[np.float64]:
-        """Return the average precision of each query; NaN where nothing in the database is relevant."""
+        """Return the average precision of each query; NaN if nothing in the database is relevant."""
         n_relevant = rankings.n_relevant
         divisors = np.zeros_like(n_relevant)
         if self.divisor == "relevant":
@@ -98,19 +98,19 @@ def mean_average_precision(
     n_bits : int
         Bits of a code.
     k : int, optional
-        Only the k first items count; beyond the database all do. Default: all.
+        Only the k first items count; a k beyond the database means all. Default: all.
     radius : int, optional
         Only items within this Hamming distance count. Default: all.
     ties : {"expected", "embeddings", "row", "optimistic", "pessimistic"}
         Order of items at one distance: the expectation over random orders; by the distance of the float embeddings at
-        unit norm (the key of the paper's authors: 10 * Hamming + squared Euclidean distance; what even these leave tied
-        is averaged over); by database row; relevant ones first; relevant ones last.
+        unit norm (the authors' key: 10 * Hamming + squared Euclidean distance; remaining ties are averaged over); by
+        database row; relevant items first; relevant items last.
     divisor : {"retrieved", "relevant"}
-        Divide the sum of precisions by the relevant items among those that count, the field's habit, or by
-        min(k, all relevant items).
+        Divisor of the sum of precisions: the number of relevant items among those that count, as in most papers, or
+        min(k, number of all relevant items).
     empty : {"zero", "skip"}
-        A query without any relevant item in the database counts as 0, or not at all. One whose relevant items do not
-        count, for k or radius, has 0 in either case.
+        Whether a query without any relevant item in the database counts as 0, or is skipped. A query whose relevant
+        items all lie beyond k or the radius has 0 in either case.
     query_embeddings, database_embeddings : array-like of float, shape (n, d), optional
         Needed for ``ties="embeddings"``.
 
@@ -122,7 +122,7 @@ def mean_average_precision(
     Raises
     ------
     TypeError, ValueError
-        If codes, labels, embeddings or an option are not as described.
+        If an argument is not as described.
 
     Examples
     --------
@@ -153,12 +153,13 @@ def embeddings_mean_average_precision(
     divisor: str = "retrieved",
     empty: str = "zero",
 ) -> MeanAveragePrecision:
-    """Return the mean average precision of ranking the database by cosine similarity: what codes are measured against.
+    """Return the mean average precision of ranking the database by cosine similarity: the reference for codes.
 
     Parameters
     ----------
     query_embeddings, database_embeddings : array-like of float, shape (n, d)
-        Embeddings; ties, if any, are averaged over.
+        Embeddings; ties, if any, are averaged over. If `database_embeddings` and `database_labels` are both None, each
+        query ranks all other queries.
     query_labels, database_labels, k, divisor, empty
         See `mean_average_precision`.
 
@@ -170,16 +171,24 @@ def embeddings_mean_average_precision(
     Raises
     ------
     TypeError, ValueError
-        If embeddings, labels or an option are not as described.
+        If an argument is not as described.
 
     Examples
     --------
     >>> x = np.array([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0]])
     >>> embeddings_mean_average_precision(x[:1], x, [0], [0, 1, 0]).value.__round__(4)
     0.8333
+    >>> embeddings_mean_average_precision(x, None, [0, 1, 0], None).per_query
+    array([0.5, 0. , 0.5])
     """
+    leave_one_out = database_embeddings is None
+    if leave_one_out != (database_labels is None):
+        raise ValueError("database_embeddings and database_labels must both be given, or both be None")
+    if leave_one_out:
+        database_embeddings, database_labels = query_embeddings, query_labels
     unit = UnitDistances(query_embeddings, database_embeddings, None, None)
-    return _by_key(unit.rows, len(unit.queries), len(unit.database), query_labels, database_labels, k, divisor, empty)
+    relevance = make_relevance(query_labels, database_labels, len(unit.queries), len(unit.database))
+    return _rank_by_key(KeyRanker(unit.rows, relevance, leave_one_out=leave_one_out), k, divisor, empty)
 
 
 def scores_mean_average_precision(
@@ -196,7 +205,7 @@ def scores_mean_average_precision(
     Parameters
     ----------
     scores : array-like of float, shape (n_queries, n_database)
-        The higher, the nearer; equal ones are averaged over.
+        A higher score is nearer; equal scores are averaged over.
     query_labels, database_labels, k, divisor, empty
         See `mean_average_precision`.
 
@@ -208,7 +217,7 @@ def scores_mean_average_precision(
     Raises
     ------
     TypeError, ValueError
-        If scores are not numbers in two dimensions or contain NaN, or labels or an option are not as described.
+        If scores are not 2-D numbers or contain NaN, or another argument is not as described.
 
     Examples
     --------
@@ -221,21 +230,17 @@ def scores_mean_average_precision(
     if np.isnan(rows).any():
         raise ValueError("scores contain NaN; give items that cannot be ranked the score -inf")
 
-    def keys(some: slice) -> NDArray[np.float64]:
-        return -rows[some].astype(np.float64)
+    def keys(block: slice) -> NDArray[np.float64]:
+        return -rows[block].astype(np.float64)
 
-    n_queries, n_database = rows.shape
-    return _by_key(keys, n_queries, n_database, query_labels, database_labels, k, divisor, empty)
+    return _rank_by_key(KeyRanker(keys, make_relevance(query_labels, database_labels, *rows.shape)), k, divisor, empty)
 
 
-def _by_key(
-    keys: Any, n_queries: int, n_database: int, query_labels: Any, database_labels: Any, k: int | None, divisor: str,
-    empty: str,
-) -> MeanAveragePrecision:  # fmt: skip
+def _rank_by_key(ranker: KeyRanker, k: int | None, divisor: str, empty: str) -> MeanAveragePrecision:
     measure = AveragePrecision(Cut.checked(k), check_choice(divisor, "divisor", DIVISORS))
     check_choice(empty, "empty", EMPTY)
-    ranker = KeyRanker(keys, make_relevance(query_labels, database_labels, n_queries, n_database))
     (per_query,) = ranker.measure([measure])
+    n_ranked = ranker.n_database - ranker.leave_one_out
     return MeanAveragePrecision(
-        without_empty(per_query, empty), n_queries, n_database, k, None, "expected", divisor, empty, None
+        without_empty(per_query, empty), ranker.n_queries, n_ranked, k, None, "expected", divisor, empty, None
     )

@@ -1,4 +1,4 @@
-"""Many metrics of the same codes from one pass over the database."""
+"""All metrics of the same codes, from one pass over the database."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,13 +17,14 @@ from h2q.evaluation.results import (
     Recall,
     without_empty,
 )
+from h2q.evaluation.summaries import Summarized, format_value, html_table, text_table
 
 __all__ = ["CodesEvaluation", "CutEvaluation", "evaluate_codes"]
 
 
-@dataclass(frozen=True, eq=False)
-class CutEvaluation:
-    """What the items that count are worth.
+@dataclass(frozen=True, eq=False, repr=False)
+class CutEvaluation(Summarized):
+    """The metrics at one cut of the ranking.
 
     Attributes
     ----------
@@ -39,21 +40,41 @@ class CutEvaluation:
     recall: Recall
     ndcg: NormalizedDiscountedCumulativeGain | None
 
+    def summary(self) -> dict[str, Any]:
+        """Return the value of each metric."""
+        return {name: None if result is None else result.value for name, result in super().summary().items()}
 
-@dataclass(frozen=True, eq=False)
+
+@dataclass(frozen=True, eq=False, repr=False)
 class CodesEvaluation:
-    """The metrics of some codes.
+    """The metrics of codes at several cuts; shown as a table.
 
     Attributes
     ----------
     at_k : mapping of (int or None) to CutEvaluation
-        Of the first k items; None: of all.
+        Metrics of the first k items; None: of all.
     within_radius : mapping of int to CutEvaluation
-        Of the items within a Hamming radius.
+        Metrics of the items within a Hamming radius.
     """
 
     at_k: Mapping[int | None, CutEvaluation]
     within_radius: Mapping[int, CutEvaluation]
+
+    def _table(self) -> tuple[list[str], list[list[str]]]:
+        cuts = [("all" if k is None else f"first {k}", at) for k, at in self.at_k.items()]
+        cuts += [(f"radius {radius}", within) for radius, within in self.within_radius.items()]
+        rows = [
+            [name, *("" if value is None else format_value(value) for value in at.summary().values())]
+            for name, at in cuts
+        ]
+        return ["cut", "mAP", "precision", "recall", "nDCG"], rows
+
+    def __repr__(self) -> str:
+        return text_table(*self._table())
+
+    def _repr_html_(self) -> str:
+        """Return a table for notebooks."""
+        return html_table(type(self).__name__, *self._table())
 
 
 def evaluate_codes(
@@ -73,7 +94,7 @@ def evaluate_codes(
     database_embeddings: Any = None,
     progress: bool = False,
 ) -> CodesEvaluation:
-    """Return mean average precision, precision, recall and nDCG at several k and radii, from one pass.
+    """Return mean average precision, precision, recall and nDCG at several k and radii, in one pass.
 
     Parameters
     ----------
@@ -81,11 +102,12 @@ def evaluate_codes(
 database_embeddings
         See `mean_average_precision`.
     ks : list of (int or None)
-        Cuts of the ranking; None: all items count.
+        Numbers of first items that count; None: all.
     radii : list of int
         Hamming radii.
     empty : {"zero", "skip"}
-        A query counts as 0, or not at all: for precision if no item counts, otherwise if none is relevant.
+        Whether a query without a value counts as 0, or is skipped: for precision one for which no item counts, for the
+        other metrics one without any relevant item.
     gain : {"exponential", "linear"}
         See `ndcg`.
     progress : bool
@@ -99,54 +121,66 @@ database_embeddings
     Raises
     ------
     TypeError, ValueError
-        If codes, labels, embeddings or an option are not as described.
+        If an argument is not as described.
 
     Examples
     --------
     >>> import numpy as np
     >>> database = np.array([[0b00], [0b01], [0b10]], dtype=np.uint8) << 6
-    >>> found = evaluate_codes(database[:1], database, [1], [0, 0, 1], n_bits=2, ks=[2, None])
-    >>> found.at_k[2].precision.value, found.within_radius[0].mean_average_precision.value
-    (0.25, 0.0)
+    >>> evaluation = evaluate_codes(database[:1], database, [1], [0, 0, 1], n_bits=2, ks=[2, None])
+    >>> evaluation.at_k[2].precision.value
+    0.25
+    >>> evaluation
+         cut     mAP  precision  recall    nDCG
+     first 2  0.2500     0.2500  0.5000  0.3155
+         all  0.4167     0.3333  1.0000  0.5655
+    radius 0  0.0000     0.0000  0.0000
+    radius 1  0.4167     0.3333  1.0000
+    radius 2  0.4167     0.3333  1.0000
     """
     for name, value, known in (("divisor", divisor, DIVISORS), ("empty", empty, EMPTY), ("gain", gain, GAINS)):
         check_choice(value, name, known)
-    for name, values in (("ks", ks), ("radii", radii)):
-        if not isinstance(values, (list, tuple, range)):
-            raise TypeError(f"{name} must be a list, such as [1, 2]; got {describe(values)}")
-    top, near = [Cut.checked(k=value) for value in ks], [Cut.checked(radius=value) for value in radii]
-    cuts = [*top, *near]
-    if not cuts:
-        raise ValueError("there is nothing to compute: give at least one of ks and radii")
+    by_k, by_radius = _checked_cuts(ks, radii)
+    cuts = [*by_k, *by_radius]
     ranker = CodeRanker(
         query_codes, database_codes, query_labels, database_labels, n_bits=n_bits, ties=ties, gain=gain,
         query_embeddings=query_embeddings, database_embeddings=database_embeddings,
     )  # fmt: skip
     measures: list[Measure] = [PrecisionAt(cuts), RecallAt(cuts)]
     measures += [AveragePrecision(cut, divisor) for cut in cuts]
-    measures += [NormalizedGain(cut) for cut in top]
-    scored = [without_empty(one, empty) for one in ranker.measure(measures, progress=progress)]
-    precisions, recalls, average_precisions = scored[0], scored[1], scored[2 : 2 + len(cuts)]
-    n_queries, n_database = ranker.n_queries, ranker.n_database
-    found = []
-    for number, cut in enumerate(cuts):
-        where = (cut.k, cut.radius)
-        ndcg = None
-        if number < len(top):
-            per_query = scored[2 + len(cuts) + number]
-            ndcg = NormalizedDiscountedCumulativeGain(
-                per_query, n_queries, n_database, cut.k, ties, gain, empty, n_bits
-            )
-        found.append(
-            CutEvaluation(
-                MeanAveragePrecision(
-                    average_precisions[number], n_queries, n_database, *where, ties, divisor, empty, n_bits
-                ),
-                Precision(precisions[:, number], n_queries, n_database, *where, ties, empty, n_bits),
-                Recall(recalls[:, number], n_queries, n_database, *where, ties, empty, n_bits),
-                ndcg,
-            )
-        )
-    return CodesEvaluation(
-        dict(zip(ks, found[: len(top)], strict=True)), dict(zip(radii, found[len(top) :], strict=True))
+    measures += [NormalizedGain(cut) for cut in by_k]
+    precisions, recalls, *others = (
+        without_empty(scores, empty) for scores in ranker.measure(measures, progress=progress)
     )
+    average_precisions, gains = others[: len(cuts)], others[len(cuts) :]
+
+    shared: dict[str, Any] = {
+        "n_queries": ranker.n_queries, "n_database": ranker.n_database, "ties": ties, "empty": empty,
+        "n_bits": ranker.n_bits,
+    }  # fmt: skip
+
+    def at(cut: Cut, number: int) -> CutEvaluation:
+        limits: dict[str, Any] = {"k": cut.k, "radius": cut.radius, **shared}
+        return CutEvaluation(
+            MeanAveragePrecision(average_precisions[number], divisor=divisor, **limits),
+            Precision(precisions[:, number], **limits),
+            Recall(recalls[:, number], **limits),
+            NormalizedDiscountedCumulativeGain(gains[number], k=cut.k, gain=gain, **shared)
+            if number < len(by_k)
+            else None,
+        )
+
+    evaluations = [at(cut, number) for number, cut in enumerate(cuts)]
+    return CodesEvaluation(
+        dict(zip(ks, evaluations[: len(by_k)], strict=True)), dict(zip(radii, evaluations[len(by_k) :], strict=True))
+    )
+
+
+def _checked_cuts(ks: Any, radii: Any) -> tuple[list[Cut], list[Cut]]:
+    """Return the cuts at each k, and within each radius."""
+    for name, values in (("ks", ks), ("radii", radii)):
+        if not isinstance(values, (list, tuple, range)):
+            raise TypeError(f"{name} must be a list, such as [1, 2]; got {describe(values)}")
+    if not ks and not radii:
+        raise ValueError("ks and radii are both empty; give at least one value of k or one radius")
+    return [Cut.checked(k=k) for k in ks], [Cut.checked(radius=radius) for radius in radii]

@@ -1,4 +1,4 @@
-"""What is wrong with codes: how well they use their bits, how they share out the items, and what they keep apart."""
+"""Diagnosis of codes: how well they use their bits, how items are distributed over them, and what they separate."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -9,6 +9,7 @@ from scipy.special import entr
 
 from h2q.checks import as_codes, as_embeddings, as_labels, check_n_bits
 from h2q.evaluation.rankers import CodeRanker
+from h2q.evaluation.summaries import Summarized
 from h2q.quantization.objectives import quantization_errors
 
 __all__ = ["CodesDiagnosis", "diagnose_codes"]
@@ -21,38 +22,39 @@ _COPY = 0.9
 _SKEWED = 0.1
 
 
-@dataclass(frozen=True, eq=False)
-class CodesDiagnosis:
-    """What codes are like.
+@dataclass(frozen=True, eq=False, repr=False)
+class CodesDiagnosis(Summarized):
+    """Statistics of codes.
 
     Attributes
     ----------
     n_items, n_bits : int
-        Codes looked at, and their bits.
+        Number of codes, and of their bits.
     bit_balance : ndarray of float64, shape (n_bits,)
         Share of items in which each bit is 1; 0.5 is balanced.
     bit_entropy : ndarray of float64, shape (n_bits,)
         Entropy of each bit, from 0 to 1 bit.
     bit_correlation : ndarray of float64, shape (n_bits, n_bits)
-        Pearson correlation of every two bits; 0 where one of them never changes.
+        Pearson correlation of every two bits; 0 if one of them is constant.
     effective_bits : float
-        How many independent bits vary as much: (tr C)^2 / tr(C^2), C the correlation of the bits that change.
+        Number of independent bits that vary as much: (tr C)^2 / tr(C^2), with C the correlation of the bits that are
+        not constant.
     bucket_sizes : ndarray of int64, shape (distinct_codes,)
-        Items that share each code, the largest bucket first.
+        Number of items that share each code, largest first.
     distances : ndarray of int64, shape (n_bits + 1,)
-        Pairs at each Hamming distance, of a sample of items with all others.
+        Number of pairs at each Hamming distance, between a sample of the items and all others.
     similar_distances, dissimilar_distances : ndarray of int64, shape (n_bits + 1,), or None
-        Of these the pairs with a label in common, and the others; None without labels.
+        Among these, pairs with a label in common, and the others; None without labels.
     separation : float or None
-        Probability that a similar pair is nearer than a dissimilar one, equally near ones counting half: 0.5 is chance,
-        1 is perfect. None without labels, or where one kind of pair does not occur.
+        Probability that a similar pair is nearer than a dissimilar one, ties counted half: 0.5 is chance, 1 is perfect.
+        None without labels, or if one kind of pair does not occur.
     quantization_error_l1, quantization_error_l2 : float or None
         Mean abs(z - sgn z) and mean (z - sgn z)^2 of the rotated embeddings, rows scaled to norm sqrt(n_bits); None
         without embeddings.
     sign_agreement : float or None
-        Share of bits that are the signs of the rotated embeddings; 1 for codes that were made from them.
+        Share of bits that are the signs of the rotated embeddings; 1 if the codes were computed from them.
     findings : tuple of str
-        What stands out, in words, the worst first.
+        Observations in words, the most serious first.
     """
 
     n_items: int
@@ -71,21 +73,27 @@ class CodesDiagnosis:
     sign_agreement: float | None
     findings: tuple[str, ...] = ()
 
+    def summary(self) -> dict[str, Any]:
+        """Return the numbers, then the findings."""
+        shown = super().summary()
+        findings = shown.pop("findings")
+        return {**shown, "distinct_codes": self.distinct_codes, "findings": findings}
+
     @property
     def distinct_codes(self) -> int:
-        """How many codes differ."""
+        """Number of different codes."""
         return len(self.bucket_sizes)
 
     @property
     def largest_bucket(self) -> int:
-        """Items that share the most frequent code."""
+        """Number of items that share the most frequent code."""
         return int(self.bucket_sizes[0])
 
 
 def diagnose_codes(
     codes: Any, n_bits: int, *, rotated: Any = None, labels: Any = None, random_state: int = 0
 ) -> CodesDiagnosis:
-    """Look at codes, and at what they were made from.
+    """Diagnose codes, and how they relate to the embeddings and labels of their items.
 
     Parameters
     ----------
@@ -98,31 +106,31 @@ def diagnose_codes(
     labels : array-like, optional
         Class ids (n,) or multi-hot rows (n, classes); pairs with a label in common are similar.
     random_state : int
-        Seed of the sample of 1,000 items whose pairs are looked at, where there are more.
+        Seed of the sample of items for the pairs; only needed with more than 1,000 items.
 
     Returns
     -------
     CodesDiagnosis
-        Numbers, and findings in words.
+        Statistics, and observations in words.
 
     Raises
     ------
     TypeError, ValueError
-        If one of these is not as described, or there are no codes.
+        If an argument is not as described, or there are no codes.
 
     Examples
     --------
     >>> codes = np.array([[0b1000], [0b1000], [0b1000], [0b0100]], dtype=np.uint8) << 4
-    >>> found = diagnose_codes(codes, 4)
-    >>> found.distinct_codes, found.largest_bucket, found.bit_balance.tolist()
+    >>> diagnosis = diagnose_codes(codes, 4)
+    >>> diagnosis.distinct_codes, diagnosis.largest_bucket, diagnosis.bit_balance.tolist()
     (2, 3, [0.75, 0.25, 0.0, 0.0])
-    >>> found.findings[0]
+    >>> diagnosis.findings[0]
     'bits 2, 3 are the same in all items: they carry nothing'
     """
     n_bits = check_n_bits(n_bits)
     codes = as_codes(codes, n_bits)
     if len(codes) == 0:
-        raise ValueError("codes is empty: there is nothing to look at")
+        raise ValueError("codes is empty: pass at least one code")
     labels = None if labels is None else as_labels(labels, len(codes))
     balance, correlation = _bit_statistics(codes, n_bits)
     changing = (balance > 0) & (balance < 1)
@@ -131,11 +139,11 @@ def diagnose_codes(
     distances, similar = _pair_distances(codes, n_bits, labels, random_state)
     dissimilar = None if similar is None else distances - similar
     errors = (None, None, None) if rotated is None else _quantization(codes, n_bits, rotated)
-    found = CodesDiagnosis(
+    diagnosis = CodesDiagnosis(
         len(codes), n_bits, balance, (entr(balance) + entr(1 - balance)) / np.log(2), correlation, effective,
         _bucket_sizes(codes), distances, similar, dissimilar, _separation(similar, dissimilar), *errors,
     )  # fmt: skip
-    return replace(found, findings=tuple(_findings(found)))
+    return replace(diagnosis, findings=tuple(_findings(diagnosis)))
 
 
 def _bit_statistics(codes: NDArray[np.uint8], n_bits: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -187,7 +195,7 @@ def _quantization(codes: NDArray[np.uint8], n_bits: int, rotated: Any) -> tuple[
     """Return the L1 and L2 quantization errors, and the share of bits that are signs of the rotated embeddings."""
     rows = as_embeddings(rotated, "rotated", n_features=n_bits)
     if len(rows) != len(codes):
-        raise ValueError(f"rotated must have {len(codes)} rows, one a code; got {len(rows)}")
+        raise ValueError(f"rotated must have {len(codes)} rows, one for each code; got {len(rows)}")
     agreeing = 0
     for start in range(0, len(rows), _CHUNK_ROWS):
         bits = np.unpackbits(codes[start : start + _CHUNK_ROWS], axis=1, count=n_bits)
@@ -195,32 +203,37 @@ def _quantization(codes: NDArray[np.uint8], n_bits: int, rotated: Any) -> tuple[
     return *quantization_errors(rows), agreeing / rows.size
 
 
-def _findings(found: CodesDiagnosis) -> list[str]:
-    return [*_about_buckets(found), *_about_bits(found), *_about_pairs(found), *_about_embeddings(found)]
+def _findings(diagnosis: CodesDiagnosis) -> list[str]:
+    return [
+        *_about_buckets(diagnosis),
+        *_about_bits(diagnosis),
+        *_about_pairs(diagnosis),
+        *_about_embeddings(diagnosis),
+    ]
 
 
-def _about_buckets(found: CodesDiagnosis) -> list[str]:
-    n, distinct = found.n_items, found.distinct_codes
+def _about_buckets(diagnosis: CodesDiagnosis) -> list[str]:
+    n, distinct = diagnosis.n_items, diagnosis.distinct_codes
     if n < 2 * _FEW_CODES:
         return []
     if distinct == 1:
-        return ["all items have one code: there is no ranking at all"]
+        return ["all items have the same code: there is no ranking"]
     few = min(_FEW_CODES, distinct)
-    share = found.bucket_sizes[:few].sum() / n
-    if share >= 0.25 and found.bucket_sizes[:few].mean() >= 2:
+    share = diagnosis.bucket_sizes[:few].sum() / n
+    if share >= 0.25 and diagnosis.bucket_sizes[:few].mean() >= 2:
         return [f"{_percent(share)} of the items share {few} codes: ties decide the ranking"]
-    if found.largest_bucket >= max(2, 0.05 * n):
-        return [f"{_percent(found.largest_bucket / n)} of the items have one code: among each other they are tied"]
+    if diagnosis.largest_bucket >= max(2, 0.05 * n):
+        return [f"{_percent(diagnosis.largest_bucket / n)} of the items have the same code: all of them are tied"]
     if distinct < 0.5 * n:
         return [f"{n:,} items have {distinct:,} codes, {n / distinct:.1f} items a code: many ties"]
     return []
 
 
-def _about_bits(found: CodesDiagnosis) -> list[str]:
-    if found.n_items < 2:
+def _about_bits(diagnosis: CodesDiagnosis) -> list[str]:
+    if diagnosis.n_items < 2:
         return []
-    said = []
-    balance = found.bit_balance
+    findings = []
+    balance = diagnosis.bit_balance
     constant, skewed = (balance == 0) | (balance == 1), np.minimum(balance, 1 - balance) < _SKEWED
     for bits, one, many in (
         (constant, "is the same in all items: it carries nothing", "are the same in all items: they carry nothing"),
@@ -231,56 +244,59 @@ def _about_bits(found: CodesDiagnosis) -> list[str]:
         ),
     ):
         if bits.any():
-            said.append(f"{_name_bits(bits)} {many if bits.sum() > 1 else one}")
-    first, second = np.nonzero(np.triu(np.abs(found.bit_correlation), 1) > _COPY)
+            findings.append(f"{_name_bits(bits)} {many if bits.sum() > 1 else one}")
+    first, second = np.nonzero(np.triu(np.abs(diagnosis.bit_correlation), 1) > _COPY)
     if len(first):
         pairs = "pair of bits is" if len(first) == 1 else "pairs of bits are"
-        said.append(
+        findings.append(
             f"{len(first):,} {pairs} almost copies or opposites (correlation beyond {_COPY}), "
-            f"{'such as ' if len(first) > 1 else ''}bits {first[0]} and {second[0]}"
+            f"{'for example ' if len(first) > 1 else ''}bits {first[0]} and {second[0]}"
         )
     changing = int((~constant).sum())
     # What a sample of so few items could show of independent bits.
-    seen = changing / (1 + (changing - 1) / found.n_items) if changing else 0.0
-    if changing > 1 and found.effective_bits < 0.5 * seen:
-        said.append(
-            f"the {found.n_bits} bits vary like {found.effective_bits:.0f} independent ones: fewer bits would keep "
-            "almost as much"
+    seen = changing / (1 + (changing - 1) / diagnosis.n_items) if changing else 0.0
+    if changing > 1 and diagnosis.effective_bits < 0.5 * seen:
+        findings.append(
+            f"the {diagnosis.n_bits} bits vary like {diagnosis.effective_bits:.0f} independent ones: fewer bits would "
+            "keep almost as much"
         )
-    return said
+    return findings
 
 
-def _about_pairs(found: CodesDiagnosis) -> list[str]:
-    said = []
-    if found.separation is not None and found.separation < 0.6:
-        said.append(
-            f"a similar pair is nearer than a dissimilar one in {_percent(found.separation)} of the cases, and 50% is "
-            "chance: the codes hardly know the labels"
+def _about_pairs(diagnosis: CodesDiagnosis) -> list[str]:
+    findings = []
+    if diagnosis.separation is not None and diagnosis.separation < 0.6:
+        findings.append(
+            f"a similar pair is nearer than a dissimilar one in {_percent(diagnosis.separation)} of the cases, and 50% "
+            "is chance: the codes hardly reflect the labels"
         )
-    if found.similar_distances is not None and found.dissimilar_distances is not None:
-        alike, same_code = found.similar_distances[0], found.similar_distances[0] + found.dissimilar_distances[0]
-        n_pairs = found.distances.sum()
+    if diagnosis.similar_distances is not None and diagnosis.dissimilar_distances is not None:
+        alike, same_code = (
+            diagnosis.similar_distances[0],
+            diagnosis.similar_distances[0] + diagnosis.dissimilar_distances[0],
+        )
+        n_pairs = diagnosis.distances.sum()
         if same_code >= max(1, 0.001 * n_pairs) and alike < 0.8 * same_code:
-            said.append(
+            findings.append(
                 f"{_percent(1 - alike / same_code)} of the pairs that share a code are dissimilar: no search can tell "
                 "them apart"
             )
-    return said
+    return findings
 
 
-def _about_embeddings(found: CodesDiagnosis) -> list[str]:
-    said = []
-    if found.sign_agreement is not None and found.sign_agreement < 0.999:
-        said.append(
-            f"{_percent(1 - found.sign_agreement)} of the bits are not the signs of the rotated embeddings: the codes "
-            "were made from others"
+def _about_embeddings(diagnosis: CodesDiagnosis) -> list[str]:
+    findings = []
+    if diagnosis.sign_agreement is not None and diagnosis.sign_agreement < 0.999:
+        findings.append(
+            f"{_percent(1 - diagnosis.sign_agreement)} of the bits are not the signs of the rotated embeddings: the "
+            "codes come from other embeddings"
         )
-    elif found.quantization_error_l2 is not None and found.quantization_error_l2 > 0.95 * _RANDOM_ERROR:
-        said.append(
-            f"the L2 quantization error, {found.quantization_error_l2:.3f}, is that of random directions "
+    elif diagnosis.quantization_error_l2 is not None and diagnosis.quantization_error_l2 > 0.95 * _RANDOM_ERROR:
+        findings.append(
+            f"the L2 quantization error, {diagnosis.quantization_error_l2:.3f}, is that of random directions "
             f"({_RANDOM_ERROR:.3f}): a learned rotation would lower it"
         )
-    return said
+    return findings
 
 
 def _name_bits(which: NDArray[np.bool_]) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from h2q.errors import describe
 from h2q.evaluation.rankers import CodeRanker
 from h2q.evaluation.rankings import EMPTY, Cut, Rankings, check_choice
-from h2q.evaluation.results import Precision, PrecisionRecallCurve, Recall, without_empty
+from h2q.evaluation.results import MeanAtCut, Precision, PrecisionRecallCurve, Recall, without_empty
 
 __all__ = [
     "PrecisionAt",
@@ -20,29 +20,30 @@ __all__ = [
     "recall",
 ]
 
+Result = TypeVar("Result", bound=MeanAtCut)
 _CURVE_POINTS = 100
 
 
 @dataclass(frozen=True)
 class PrecisionAt:
-    """The expected share of relevant items among those that count, for each of some cuts."""
+    """The expected share of relevant items among those that count, at each cut."""
 
     cuts: Sequence[Cut]
 
     def score(self, rankings: Rankings) -> NDArray[np.float64]:
-        """Return shape (n_queries, n_cuts); NaN where no item counts."""
+        """Return shape (n_queries, n_cuts); NaN if no item counts."""
         sizes = rankings.sizes_of(self.cuts)
         return np.where(sizes > 0, rankings.hits(self.cuts) / np.maximum(sizes, 1), np.nan)
 
 
 @dataclass(frozen=True)
 class RecallAt:
-    """The expected share of the relevant items that count, for each of some cuts."""
+    """The expected share of the relevant items that count, at each cut."""
 
     cuts: Sequence[Cut]
 
     def score(self, rankings: Rankings) -> NDArray[np.float64]:
-        """Return shape (n_queries, n_cuts); NaN where nothing in the database is relevant."""
+        """Return shape (n_queries, n_cuts); NaN if nothing in the database is relevant."""
         n_relevant = rankings.n_relevant[:, None]
         return np.where(n_relevant > 0, rankings.hits(self.cuts) / np.maximum(n_relevant, 1), np.nan)
 
@@ -66,13 +67,13 @@ def precision(
     Parameters
     ----------
     query_codes, database_codes, query_labels, database_labels, n_bits, ties, query_embeddings, database_embeddings
-        See `mean_average_precision`. Within a radius without `k` ties make no difference.
+        See `mean_average_precision`. Within a radius and without `k`, ties make no difference.
     k : int, optional
-        Only the k first items count; beyond the database all do. Default: all.
+        Only the first k items count; a k beyond the database means all. Default: all.
     radius : int, optional
         Only items within this Hamming distance count. Default: all.
     empty : {"zero", "skip"}
-        A query that has no item within the radius counts as 0, the field's habit, or not at all.
+        Whether a query without any item within the radius counts as 0, as in most papers, or is skipped.
 
     Returns
     -------
@@ -82,7 +83,7 @@ def precision(
     Raises
     ------
     TypeError, ValueError
-        If codes, labels, embeddings or an option are not as described.
+        If an argument is not as described.
 
     Examples
     --------
@@ -90,9 +91,10 @@ def precision(
     >>> precision(database[:1], database, [1], [0, 0, 1], n_bits=2, k=2).value  # the third is second or third
     0.25
     """
-    arguments = (query_codes, database_codes, query_labels, database_labels)
-    embeddings = (query_embeddings, database_embeddings)
-    return Precision(*_at_cut(PrecisionAt, arguments, embeddings, n_bits, k, radius, ties, empty))
+    return _evaluate_at_cut(
+        Precision, PrecisionAt, (query_codes, database_codes, query_labels, database_labels), Cut.checked(k, radius),
+        empty, n_bits=n_bits, ties=ties, query_embeddings=query_embeddings, database_embeddings=database_embeddings,
+    )  # fmt: skip
 
 
 def recall(
@@ -114,13 +116,13 @@ def recall(
     Parameters
     ----------
     query_codes, database_codes, query_labels, database_labels, n_bits, ties, query_embeddings, database_embeddings
-        See `mean_average_precision`. Within a radius without `k` ties make no difference.
+        See `mean_average_precision`. Within a radius and without `k`, ties make no difference.
     k : int, optional
-        Only the k first items count; beyond the database all do. Default: all.
+        Only the first k items count; a k beyond the database means all. Default: all.
     radius : int, optional
         Only items within this Hamming distance count. Default: all.
     empty : {"zero", "skip"}
-        A query without any relevant item in the database counts as 0, or not at all.
+        Whether a query without any relevant item in the database counts as 0, or is skipped.
 
     Returns
     -------
@@ -130,7 +132,7 @@ def recall(
     Raises
     ------
     TypeError, ValueError
-        If codes, labels, embeddings or an option are not as described.
+        If an argument is not as described.
 
     Examples
     --------
@@ -138,24 +140,24 @@ def recall(
     >>> recall(database[:1], database, [1], [1, 0, 1], n_bits=2, k=1).value
     0.5
     """
-    arguments = (query_codes, database_codes, query_labels, database_labels)
-    embeddings = (query_embeddings, database_embeddings)
-    return Recall(*_at_cut(RecallAt, arguments, embeddings, n_bits, k, radius, ties, empty))
+    return _evaluate_at_cut(
+        Recall, RecallAt, (query_codes, database_codes, query_labels, database_labels), Cut.checked(k, radius),
+        empty, n_bits=n_bits, ties=ties, query_embeddings=query_embeddings, database_embeddings=database_embeddings,
+    )  # fmt: skip
 
 
-def _at_cut(
-    measure: type[PrecisionAt | RecallAt], arguments: tuple[Any, ...], embeddings: tuple[Any, Any], n_bits: int,
-    k: int | None, radius: int | None, ties: str, empty: str,
-) -> tuple[Any, ...]:  # fmt: skip
-    """Return the fields of a `MeanAtCut`."""
-    cut = Cut.checked(k, radius)
+def _evaluate_at_cut(
+    result: type[Result], measure: type[PrecisionAt | RecallAt], codes_and_labels: tuple[Any, ...], cut: Cut,
+    empty: str, **options: Any,
+) -> Result:  # fmt: skip
+    """Return precision or recall at one cut; `options` are those of `CodeRanker`."""
     check_choice(empty, "empty", EMPTY)
-    ranker = CodeRanker(
-        *arguments, n_bits=n_bits, ties=ties, query_embeddings=embeddings[0], database_embeddings=embeddings[1]
-    )
+    ranker = CodeRanker(*codes_and_labels, **options)
     (per_query,) = ranker.measure([measure((cut,))])
-    per_query = without_empty(per_query[:, 0], empty)
-    return per_query, ranker.n_queries, ranker.n_database, k, radius, ties, empty, n_bits
+    return result(
+        without_empty(per_query[:, 0], empty), ranker.n_queries, ranker.n_database, cut.k, cut.radius, ranker.ties,
+        empty, ranker.n_bits,
+    )  # fmt: skip
 
 
 def precision_recall_curve(
@@ -172,19 +174,19 @@ def precision_recall_curve(
     query_embeddings: Any = None,
     database_embeddings: Any = None,
 ) -> PrecisionRecallCurve:
-    """Return precision and recall at many cuts; with ``by="rank"`` it is the precision@N curve, too.
+    """Return precision and recall at many cuts; with ``by="rank"``, this includes the precision@N curve.
 
     Parameters
     ----------
     query_codes, database_codes, query_labels, database_labels, n_bits, ties, query_embeddings, database_embeddings
         See `mean_average_precision`.
     by : {"rank", "radius"}
-        Whether a cut is the first k items, or all items within a Hamming radius, where ties make no difference.
+        Whether a cut is a number k of first items, or a Hamming radius, for which ties make no difference.
     cuts : sequence of int, optional
-        The k, or the radii. Default: about 100 from 1 to all, in equal ratios; all radii from 0 to `n_bits`.
+        Values of k, or radii. Default: about 100 values from 1 to all in equal ratios, or all radii from 0 to `n_bits`.
     empty : {"zero", "skip"}
-        Queries without any relevant item have no recall, and those with no item within a radius have no precision: they
-        count as 0, or not at all.
+        Queries without any relevant item have no recall, and those without any item within a radius no precision: they
+        count as 0, or are skipped.
 
     Returns
     -------
@@ -194,7 +196,7 @@ def precision_recall_curve(
     Raises
     ------
     TypeError, ValueError
-        If codes, labels, embeddings or an option are not as described.
+        If an argument is not as described.
 
     Examples
     --------
@@ -212,8 +214,9 @@ def precision_recall_curve(
     values = _default_cuts(by, n_bits, ranker.n_database) if cuts is None else np.asarray(cuts).tolist()
     if not isinstance(values, list) or not values:
         raise ValueError(f"cuts must be a sequence of at least one whole number; got {describe(cuts)}")
-    asked = [Cut.checked(k=value) if by == "rank" else Cut.checked(radius=value) for value in values]
-    precisions, recalls = (without_empty(one, empty) for one in ranker.measure([PrecisionAt(asked), RecallAt(asked)]))
+    checked = [Cut.checked(k=value) if by == "rank" else Cut.checked(radius=value) for value in values]
+    precisions, recalls = ranker.measure([PrecisionAt(checked), RecallAt(checked)])
+    precisions, recalls = without_empty(precisions, empty), without_empty(recalls, empty)
     return PrecisionRecallCurve(
         np.array(values, np.int64), _mean(precisions), _mean(recalls), precisions, recalls, by, ranker.n_queries,
         ranker.n_database, ties, empty, n_bits,

@@ -1,13 +1,14 @@
 """Results that carry the options they were computed with."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from h2q.checks import check_integer
 from h2q.errors import describe
+from h2q.evaluation.summaries import Summarized
 
 __all__ = [
     "Interval",
@@ -33,49 +34,53 @@ class Interval(NamedTuple):
 
 
 def without_empty(per_query: NDArray[np.float64], empty: str) -> NDArray[np.float64]:
-    """Return values of queries, those that have none (NaN) as 0 if `empty` is "zero"."""
+    """Return the values of queries, with NaN, the value of an empty query, replaced by 0 if `empty` is "zero"."""
     return np.where(np.isnan(per_query), 0.0, per_query) if empty == "zero" else per_query
 
 
-@dataclass(frozen=True, eq=False)
-class MeanOverQueries:
+@dataclass(frozen=True, eq=False, repr=False)
+class MeanOverQueries(Summarized):
     """A mean over queries.
 
     Attributes
     ----------
     per_query : ndarray of float64, shape (n_queries,)
-        The value of each query, NaN where it is skipped.
+        The value of each query, NaN if it is skipped.
     n_queries : int
-        Queries asked, skipped ones included.
+        Number of queries, including those that are skipped.
     """
 
     per_query: NDArray[np.float64]
     n_queries: int
 
+    def summary(self) -> dict[str, Any]:
+        """Return the value, then the options."""
+        return {"value": self.value, **super().summary()}
+
     @property
     def value(self) -> float:
-        """The mean over the queries that are not skipped; NaN where all are."""
+        """The mean over the queries that are not skipped; NaN if all are."""
         scored = self.per_query[~np.isnan(self.per_query)]
         return float(scored.mean()) if len(scored) else float("nan")
 
     def confidence_interval(self, level: float = 0.95, *, n_resamples: int = 1000, random_state: int = 0) -> Interval:
         """Return the bootstrap percentile interval of the mean over queries.
 
-        It tells how much the value depends on which queries were drawn, not on seeds of a training.
+        It shows how much the value depends on the choice of queries, not on the seed of a training.
 
         Parameters
         ----------
         level : float
-            Between 0 and 1.
+            Confidence level, between 0 and 1.
         n_resamples : int
-            How often queries are drawn anew, with replacement.
+            Number of samples of queries, drawn with replacement.
         random_state : int
             Seed of the draws.
 
         Returns
         -------
         Interval
-            low and high; NaN where all queries are skipped.
+            low and high; NaN if all queries are skipped.
 
         Raises
         ------
@@ -107,24 +112,24 @@ class MeanOverQueries:
         return Interval(float(low), float(high))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class MeanAveragePrecision(MeanOverQueries):
-    """Mean average precision, from 0 to 1, and how it was computed.
+    """Mean average precision, from 0 to 1, and the options it was computed with.
 
     Attributes
     ----------
     n_database : int
-        Items ranked.
+        Number of items ranked.
     k : int or None
-        Items that count from the top of each ranking; None: all.
+        Number of first items that count; None: all.
     radius : int or None
         Only items within this Hamming distance count; None: all.
     ties : str
-        How equal distances were ordered.
+        Order of items at equal distance.
     divisor : str
-        What the sum of precisions was divided by.
+        Divisor of the sum of precisions.
     empty : str
-        What became of queries without any relevant item in the database.
+        Treatment of queries without any relevant item in the database.
     n_bits : int or None
         Bits of the codes; None for a ranking by embeddings or scores.
     """
@@ -138,22 +143,22 @@ class MeanAveragePrecision(MeanOverQueries):
     n_bits: int | None
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class MeanAtCut(MeanOverQueries):
-    """What a cut of the ranking holds, from 0 to 1, and how it was computed.
+    """A share of items at a cut of the ranking, from 0 to 1, and the options it was computed with.
 
     Attributes
     ----------
     n_database : int
-        Items ranked.
+        Number of items ranked.
     k : int or None
-        Items that count from the top of each ranking; None: all.
+        Number of first items that count; None: all.
     radius : int or None
         Only items within this Hamming distance count; None: all.
     ties : str
-        How equal distances were ordered.
+        Order of items at equal distance.
     empty : str
-        What became of queries that have no value.
+        Treatment of queries that have no value.
     n_bits : int
         Bits of the codes.
     """
@@ -166,32 +171,32 @@ class MeanAtCut(MeanOverQueries):
     n_bits: int
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Precision(MeanAtCut):
     """The share of relevant items among those that count; a query for which no item counts has no value."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Recall(MeanAtCut):
     """The share of the relevant items that count; a query without relevant items in the database has no value."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class NormalizedDiscountedCumulativeGain(MeanOverQueries):
-    """nDCG, from 0 to 1, and how it was computed.
+    """nDCG, from 0 to 1, and the options it was computed with.
 
     Attributes
     ----------
     n_database : int
-        Items ranked.
+        Number of items ranked.
     k : int or None
-        Items that count from the top of each ranking; None: all.
+        Number of first items that count; None: all.
     ties : str
-        How equal distances were ordered.
+        Order of items at equal distance.
     gain : str
-        What an item with g labels in common is worth: 2**g - 1 ("exponential") or g ("linear").
+        Gain of an item with g labels in common: 2**g - 1 ("exponential") or g ("linear").
     empty : str
-        What became of queries without any relevant item in the database.
+        Treatment of queries without any relevant item in the database.
     n_bits : int
         Bits of the codes.
     """
@@ -204,9 +209,9 @@ class NormalizedDiscountedCumulativeGain(MeanOverQueries):
     n_bits: int
 
 
-@dataclass(frozen=True, eq=False)
-class PrecisionRecallCurve:
-    """Precision and recall at every cut, means over queries.
+@dataclass(frozen=True, eq=False, repr=False)
+class PrecisionRecallCurve(Summarized):
+    """Precision and recall at each cut, averaged over queries.
 
     Attributes
     ----------
@@ -215,15 +220,15 @@ class PrecisionRecallCurve:
     precision, recall : ndarray of float64, shape (n_cuts,)
         Means over queries, from 0 to 1.
     precision_per_query, recall_per_query : ndarray of float64, shape (n_queries, n_cuts)
-        The value of each query, NaN where it is skipped.
+        The value of each query, NaN if it is skipped.
     by : {"rank", "radius"}
-        What `cuts` are.
+        Meaning of `cuts`.
     n_queries, n_database : int
-        How much was asked and ranked.
+        Number of queries, and of items ranked.
     ties : str
-        How equal distances were ordered.
+        Order of items at equal distance.
     empty : str
-        What became of queries without relevant items, and with none within a radius.
+        Treatment of queries without relevant items, or with no item within a radius.
     n_bits : int
         Bits of the codes.
     """
@@ -240,17 +245,22 @@ class PrecisionRecallCurve:
     empty: str
     n_bits: int
 
+    def summary(self) -> dict[str, Any]:
+        """Return the number of cuts and their range, then the options."""
+        cuts = f"{len(self.cuts)} from {self.cuts.min()} to {self.cuts.max()}"
+        return {"cuts": cuts, **super().summary()}
 
-@dataclass(frozen=True, eq=False)
+
+@dataclass(frozen=True, eq=False, repr=False)
 class NeighborRecall(MeanOverQueries):
-    """The share of the true neighbors that a search found, from 0 to 1.
+    """The share of the true neighbors that a search returned, from 0 to 1.
 
     Attributes
     ----------
     k : int
-        True neighbors of each query.
+        Number of true neighbors of each query.
     n_found : int
-        Items that the search gave for each query.
+        Number of items that the search returned for each query.
     """
 
     k: int
