@@ -5,16 +5,15 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
+
+from h2q.evaluation import embeddings_mean_average_precision
 
 __all__ = ["Score", "Validation", "cosine_mean_average_precision"]
 
 Score: TypeAlias = Callable[[NDArray[np.float32], NDArray[np.float32] | None, NDArray[Any], NDArray[Any] | None], float]
 """(query embeddings, database embeddings, query labels, database labels) to a number from 0 to 1, higher is better.
 Without a database (None), the queries are searched in one another, each leaving itself out."""
-
-_QUERIES_AT_ONCE = 256
 
 
 def cosine_mean_average_precision(
@@ -50,40 +49,23 @@ def cosine_mean_average_precision(
     >>> cosine_mean_average_precision(embeddings, None, np.array([0, 0, 1, 1]), None)
     1.0
     """
-    queries = _unit_rows(query_embeddings)
-    leave_out = database_embeddings is None or database_labels is None
     if database_embeddings is None or database_labels is None:
-        database, database_labels = queries, query_labels
+        database, database_labels = None, None
     elif np.array_equal(query_embeddings, database_embeddings):
         raise ValueError(
             "database_embeddings are the query embeddings, so each query would find itself; pass None for the database "
             "and its labels: then each query is left out of its own ranking"
         )
     else:
-        database = _unit_rows(database_embeddings)
-    ranks = torch.arange(1, len(database) + 1 - leave_out)
-    total = 0.0
-    for start in range(0, len(queries), _QUERIES_AT_ONCE):
-        similarity = queries[start : start + _QUERIES_AT_ONCE] @ database.T
-        if leave_out:
-            similarity[torch.arange(len(similarity)), torch.arange(start, start + len(similarity))] = -torch.inf
-        ranking = similarity.argsort(dim=1, descending=True, stable=True)[:, : len(ranks)]
-        labels = query_labels[start : start + _QUERIES_AT_ONCE]
-        matches = _matches(labels, database_labels).gather(1, ranking).double()
-        precision = (matches.cumsum(1) / ranks * matches).sum(1) / matches.sum(1).clamp(min=1)
-        total += float(precision.sum())
-    return total / len(queries)
+        database = _with_direction(database_embeddings)
+    queries = _with_direction(query_embeddings)
+    return embeddings_mean_average_precision(queries, database, query_labels, database_labels).value
 
 
-def _unit_rows(embeddings: NDArray[np.float32]) -> torch.Tensor:
-    return torch.nn.functional.normalize(torch.from_numpy(np.ascontiguousarray(embeddings)))
-
-
-def _matches(query_labels: NDArray[Any], database_labels: NDArray[Any]) -> torch.Tensor:
-    """Return which pairs have a label in common: bool (m, n)."""
-    if query_labels.ndim == 1:
-        return torch.from_numpy(query_labels[:, None] == database_labels)
-    return torch.from_numpy(query_labels.astype(np.float32) @ database_labels.T.astype(np.float32) > 0)
+def _with_direction(embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return embeddings with one more dimension, in which rows of zeros point: orthogonal to all others."""
+    zero = ~embeddings.any(axis=1, keepdims=True)
+    return np.hstack([embeddings, zero.astype(np.float32)])
 
 
 @dataclass(frozen=True)
