@@ -10,7 +10,7 @@ are lists of sets of classes.
 import json
 import random
 from collections.abc import Callable
-from math import cosh, exp, log, sqrt, tanh
+from math import acos, cos, cosh, exp, log, sqrt, tanh
 from pathlib import Path
 
 Rows = list[list[float]]
@@ -144,6 +144,155 @@ def orthohash(z: Rows, labels: Labels, codebook: Rows, scale: float = 8.0, margi
     return mean(values)
 
 
+def dsh(z: Rows, labels: Labels) -> float:
+    margin, values = 2.0 * len(z[0]), []
+    for i, j, s in pairs(labels):
+        d = sum((x - y) ** 2 for x, y in zip(z[i], z[j], strict=True))
+        values.append(d / 2 if s else max(0.0, margin - d) / 2)
+    return mean(values)
+
+
+def dtsh(z: Rows, labels: Labels, margin: float = 5.0, scale: float = 0.5) -> float:
+    n, by_item = len(z), []
+    for i in range(n):
+        values = []
+        for p in range(n):
+            if p != i and labels[i] & labels[p]:
+                values += [
+                    log(1 + exp(-(scale * dot(z[i], z[p]) - scale * dot(z[i], z[m]) - margin)))
+                    for m in range(n)
+                    if m != i and not labels[i] & labels[m]
+                ]
+        if values:
+            by_item.append(mean(values))
+    return mean(by_item)
+
+
+def dbdh(z: Rows, labels: Labels, balance: float = 0.1) -> float:
+    u = [[max(-1.0, min(1.0, x)) for x in row] for row in z]
+    return likelihood(u, labels, 0.5) + balance * mean([mean(row) ** 2 for row in u])
+
+
+def mihash(z: Rows, labels: Labels, n_bins: int = 16) -> float:
+    h = [[2 / (1 + exp(-x)) - 1 for x in row] for row in z]
+    k, n = len(z[0]), len(z)
+    width = k / n_bins
+
+    def entropy(distances: list[float]) -> float:
+        total = 0.0
+        for center in range(n_bins + 1):
+            p = mean([max(0.0, 1 - abs(d - center * width) / width) for d in distances])
+            total -= p * log(p + 1e-7)
+        return total
+
+    values = []
+    for i in range(n):
+        others = [((k - dot(h[i], h[j])) / 2, bool(labels[i] & labels[j])) for j in range(n) if j != i]
+        kinds = [[d for d, s in others if s], [d for d, s in others if not s]]
+        if others:
+            conditional = sum(len(kind) / len(others) * entropy(kind) for kind in kinds)
+            values.append(entropy([d for d, _ in others]) - conditional)
+    return -mean(values)
+
+
+def dpn(z: Rows, labels: Labels, codebook: Rows, ties: list[float], margin: float = 1.0) -> float:
+    values = []
+    for row, own in zip(z, labels, strict=True):
+        for bit, x in enumerate(row):
+            votes = sum(codebook[c][bit] for c in own)
+            if own:
+                values.append(max(0.0, margin - x * (ties[bit] if votes == 0 else votes / abs(votes))))
+    return mean(values)
+
+
+def classified(codes: Rows, labels: Labels, weight: Rows, bias: list[float] | None = None) -> float:
+    """Cross-entropy of a linear classifier, with the same share for each of an item's labels."""
+    values = []
+    for row, own in zip(codes, labels, strict=True):
+        logits = [dot(row, w) + (0.0 if bias is None else bias[c]) for c, w in enumerate(weight)]
+        total = log(sum(exp(x) for x in logits))
+        if own:
+            values.append(sum(total - logits[c] for c in own) / len(own))
+    return mean(values)
+
+
+def greedyhash(z: Rows, labels: Labels, weight: Rows) -> float:
+    return classified([signs(row) for row in z], labels, weight)
+
+
+def jmlh(z: Rows, labels: Labels, weight: Rows, bias: list[float], kl_weight: float = 0.2) -> float:
+    divergences = []
+    for row, own in zip(z, labels, strict=True):
+        p = [1 / (1 + exp(-x)) for x in row]
+        if own:
+            divergences.append(sum(q * log(2 * q) + (1 - q) * log(2 * (1 - q)) for q in p if 0 < q < 1))
+    bits = [[1.0 if x > 0 else 0.0 for x in row] for row in z]
+    return classified(bits, labels, weight, bias) + kl_weight * mean(divergences)
+
+
+def halves(z: Rows) -> Rows:
+    """For each bit, 1 for the half of the items with the larger values, -1 for the others."""
+    codes = [[-1.0] * len(z[0]) for _ in z]
+    for bit in range(len(z[0])):
+        for i in sorted(range(len(z)), key=lambda i: -z[i][bit])[: len(z) // 2]:
+            codes[i][bit] = 1.0
+    return codes
+
+
+def distance_to(z: Rows, codes: Rows) -> float:
+    return mean([(x - b) ** 2 for r, c in zip(z, codes, strict=True) for x, b in zip(r, c, strict=True)])
+
+
+def bihalf(z: Rows, labels: Labels, weight: Rows, gamma: float = 6.0) -> float:
+    return classified(halves(z), labels, weight) + gamma / 2 * distance_to(z, halves(z))
+
+
+def sdhc(z: Rows, labels: Labels, weight: Rows, bias: list[float], variance: float = 1.0) -> float:
+    u = [[tanh(x) for x in row] for row in z]
+    squares = [mean([x * x for x in row]) for row, own in zip(u, labels, strict=True) if own]
+    return classified(u, labels, weight, bias) - variance / 2 * mean(squares)
+
+
+def orthoarc(z: Rows, labels: Labels, codebook: Rows, scale: float = 8.0, margin: float = 0.2) -> float:
+    values = []
+    for row, own in zip(z, labels, strict=True):
+        cosines = [max(-0.99999, min(0.99999, cosine(row, code))) for code in codebook]
+        logits = [scale * cos(acos(x) + margin * (c in own)) for c, x in enumerate(cosines)]
+        total = log(sum(exp(x) for x in logits))
+        if own:
+            values.append(-sum((logits[c] - total) / len(own) for c in own))
+    return mean(values)
+
+
+def dfh(z: Rows, labels: Labels, centers: Rows, eta: float = 0.5, mu: float = 1.0) -> float:
+    codes = []
+    for row, own in zip(z, labels, strict=True):
+        codes.append(signs([mu * sum(centers[c][bit] for c in own) + x for bit, x in enumerate(row)]))
+    return likelihood(z, labels, 0.5) + eta * distance_to(z, codes)
+
+
+def bihalfunsupervised(z: Rows, features: Rows, gamma: float = 6.0) -> float:
+    codes, half = halves(z), len(z) // 2
+    values = [(cosine(codes[i], codes[half + i]) - cosine(features[i], features[half + i])) ** 2 for i in range(half)]
+    return mean(values) + gamma / 2 * distance_to(z, codes)
+
+
+def cibhash(z: Rows, view: Rows, temperature: float = 0.3, kl_weight: float = 0.001) -> float:
+    both, n = z + view, len(z)
+    codes, values = [signs(row) for row in both], []
+    for i in range(2 * n):
+        total = sum(exp(cosine(codes[i], codes[j]) / temperature) for j in range(2 * n) if j != i)
+        values.append(log(total) - cosine(codes[i], codes[(i + n) % (2 * n)]) / temperature)
+    divergences = []
+    for row, other in zip(z, view, strict=True):
+        for x, y in ((row, other), (other, row)):
+            p, q = ([1 / (1 + exp(-v)) for v in logits] for logits in (x, y))
+            divergences.append(
+                sum(a * log(a / b) + (1 - a) * log((1 - a) / (1 - b)) for a, b in zip(p, q, strict=True))
+            )
+    return mean(values) + kl_weight * mean(divergences)
+
+
 def adsh(
     z: Rows,
     labels: Labels,
@@ -178,6 +327,7 @@ PENALTIES: dict[str, Callable[[Rows], float]] = {
     "dhn": by_entry(lambda x: log(cosh(abs(x) - 1))),
     "dhn_implementation": by_entry(lambda x: log(cosh(abs(x))) - 1),
     "dch": lambda z: mean([log(1 + len(r) / 2 * (1 - cosine([abs(x) for x in r], [1.0] * len(r))) / 20) for r in z]),
+    "cubic": by_entry(lambda x: abs(abs(x) - 1) ** 3),
     "csq": by_entry(lambda x: log(cosh(abs(2 * (1 + tanh(x)) / 2 - 1) - 1))),
 }
 
@@ -198,6 +348,7 @@ def main() -> None:
         [1.0, 1, -1, -1, 1, 1, -1, -1],
         [1.0, -1, -1, 1, 1, -1, -1, 1],
     ]
+    bias = [0.5, -0.25, 0.0, 1.0]
     proxies = [[draw.gauss(0, 1) for _ in range(n_bits)] for _ in range(n_classes)]
     cases = []
     for labels in ([{0}, {1}, {0}, {3}, {1}, {0}], [{0, 1}, {2, 3}, {1}, {0, 1, 2}, {3}, {2, 3}]):
@@ -215,12 +366,27 @@ def main() -> None:
             "ADSH": adsh(z, labels, codes, labels, list(range(len(z)))),
             "CSQ": csq(z, labels, codebook, ties),
             "OrthoHash": orthohash(z, labels, codebook),
+            "BiHalf": bihalf(z, labels, proxies),
+            "DBDH": dbdh(z, labels),
+            "DFH": dfh(z, labels, codebook),
+            "DPN": dpn(z, labels, codebook, ties),
+            "DSH": dsh(z, labels),
+            "DTSH": dtsh(z, labels),
+            "GreedyHash": greedyhash(z, labels, proxies),
+            "JMLH": jmlh(z, labels, proxies, bias),
+            "MIHash": mihash(z, labels),
+            "OrthoArc": orthoarc(z, labels, codebook),
+            "SDHC": sdhc(z, labels, proxies, bias),
         }
+        unsupervised = {"BiHalfUnsupervised": bihalfunsupervised(z, codes), "CIBHash": cibhash(z, z[1:] + z[:1])}
         cases.append({
             "embeddings": z, "labels": [sorted(own) for own in labels], "codes": codes, "ties": ties,
-            "losses": values, "penalties": {name: penalty(z) for name, penalty in PENALTIES.items()},
+            "losses": values, "unsupervised": unsupervised,
+            "penalties": {name: penalty(z) for name, penalty in PENALTIES.items()},
         })  # fmt: skip
-    document = {"n_classes": n_classes, "margin": 0.0, "codebook": codebook, "proxies": proxies, "cases": cases}
+    document = {
+        "n_classes": n_classes, "margin": 0.0, "codebook": codebook, "proxies": proxies, "bias": bias, "cases": cases,
+    }  # fmt: skip
     Path(__file__).with_name("losses.json").write_text(json.dumps(document) + "\n")
 
 

@@ -105,10 +105,15 @@ def broken_header(content):
     return content.replace(b"[130,3]", b"[930,3]")
 
 
+def flipped_bit(content):
+    """One bit of the features themselves."""
+    return content[:-5] + bytes([content[-5] ^ 1]) + content[-4:]
+
+
 @pytest.mark.parametrize(
     "damage",
-    [lambda content: content[:200], lambda content: b"", lambda content: b"foreign", broken_header],
-    ids=["truncated", "empty", "foreign", "header"],
+    [lambda content: content[:200], lambda content: b"", lambda content: b"foreign", broken_header, flipped_bit],
+    ids=["truncated", "empty", "foreign", "header", "one bit"],
 )
 def test_a_damaged_file_is_computed_again_with_a_warning(damage, cache, counting, digits, pixels):
     expected, images = pixels[:130].mean((1, 2)), digits.images[:130]

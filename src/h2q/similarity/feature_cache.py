@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from h2q.datasets.locations import cache_folder
-from h2q.files import read_tensors, write_tensors
+from h2q.files import read_tensors, verify_tensors, write_tensors
 from h2q.similarity.backbones import Backbone
 
 __all__ = ["feature_file", "lock_features", "read_features", "write_features"]
@@ -41,6 +41,7 @@ def read_features(path: Path, shape: tuple[int, int]) -> NDArray[np.float32] | N
     None where there is no such file, or, with a warning that names it, where it is damaged.
     """
     try:
+        verify_tensors(path, _KIND)
         stored = read_tensors(path, _KIND, mmap=True).tensors["features"]
     except FileNotFoundError:
         return None

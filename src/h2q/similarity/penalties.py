@@ -19,6 +19,7 @@ from torch.nn.functional import softplus
 from h2q.checks import check_number
 from h2q.errors import describe
 from h2q.similarity.losses.pairs import unit_rows
+from h2q.similarity.losses.registry import LOSSES
 
 __all__ = [
     "OWN_PENALTY",
@@ -26,6 +27,7 @@ __all__ = [
     "Penalty",
     "WeightedPenalty",
     "csq",
+    "cubic",
     "dch",
     "dhn",
     "dhn_implementation",
@@ -201,6 +203,19 @@ def csq(embeddings: Tensor, generator: torch.Generator | None = None) -> Tensor:
     return dhn(torch.tanh(_rows(embeddings)))
 
 
+def cubic(embeddings: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """Return the sum over a row of abs(abs(z) - 1)^3, on average.
+
+    The published term of GreedyHash (Su et al., NeurIPS 2018), there a mean over bits. Parameters as for `l2`.
+
+    Examples
+    --------
+    >>> cubic(torch.tensor([[0.5, -1.0], [3.0, 1.0]]))
+    tensor(4.0625)
+    """
+    return (_rows(embeddings).abs() - 1).abs().pow(3).sum(dim=1).mean()
+
+
 def hswd(embeddings: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """Return the mean over bits of the squared Wasserstein distance between a bit's values and random signs.
 
@@ -260,25 +275,13 @@ PENALTIES: Mapping[str, Penalty] = MappingProxyType(
         "dhn_implementation": dhn_implementation,
         "dch": dch,
         "csq": csq,
+        "cubic": cubic,
         "hswd": hswd,
     }
 )
 """The penalties by name."""
 
-OWN_PENALTY: Mapping[str, str | None] = MappingProxyType(
-    {
-        "CosineEmbedding": "l2",
-        "DCH": "dch",
-        "DHN": "dhn",
-        "DPSH": "l2",
-        "WGLHH": "l2",
-        "HashNet": None,
-        "HyP2": "l2",
-        "ADSH": None,
-        "CSQ": "csq",
-        "OrthoHash": None,
-    }
-)
+OWN_PENALTY: Mapping[str, str | None] = MappingProxyType({name: loss.penalty for name, loss in LOSSES.items()})
 """The penalty that belongs to a loss, by the loss's name: its own published one, or, for CEL and HyP2, the one that the
-authors of Householder quantization give it. None: HashNet (continuation in its place), ADSH (part of the loss) and
-OrthoHash (the cosine similarity to a binary code is a quantization error)."""
+authors of Householder quantization give it. None where something else takes its place, such as HashNet's continuation,
+or where it is part of the loss."""

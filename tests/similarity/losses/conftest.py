@@ -65,6 +65,9 @@ def build() -> Callable[..., nn.Module]:
             loss = make_loss(name, n_bits=n_bits, n_classes=N_CLASSES, **options).double()
         if name == "ADSH":
             loss.codes = torch.randn(12, n_bits, generator=generator, dtype=torch.float64).sign()
+        if name == "DFH":  # its centers follow each batch in training mode
+            loss.centers = torch.randn(N_CLASSES, n_bits, generator=generator, dtype=torch.float64).sign()
+            loss.eval()
         return loss
 
     return make

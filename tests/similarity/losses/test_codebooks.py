@@ -26,6 +26,15 @@ def test_coin_codes_are_different_balanced_and_the_seeds(n_classes: int, n_bits:
         assert not torch.equal(codes, class_codes(n_classes, n_bits, codebook="bernoulli", random_state=4))
 
 
+def test_balanced_codes_have_half_of_their_bits_at_minus_one() -> None:
+    for n_classes, n_bits in ((10, 12), (3, 7), (6, 4)):
+        codes = class_codes(n_classes, n_bits, codebook="balanced", random_state=1)
+        assert ((codes == -1).sum(dim=1) == n_bits // 2).all()
+        assert len(np.unique(codes.numpy(), axis=0)) == n_classes
+    with pytest.raises(ValueError, match="n_bits=4 gives 6 balanced codes, too few for 7 classes"):
+        class_codes(7, 4, codebook="balanced")
+
+
 def test_auto_takes_coins_where_there_is_no_hadamard_matrix() -> None:
     for n_classes, n_bits in ((10, 48), (33, 16)):
         assert torch.equal(class_codes(n_classes, n_bits), class_codes(n_classes, n_bits, codebook="bernoulli"))

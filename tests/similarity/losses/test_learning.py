@@ -6,7 +6,7 @@ import torch
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
-from h2q.similarity.losses import ADSH, LOSSES, make_loss
+from h2q.similarity.losses import ADSH, LOSSES, UNSUPERVISED_LOSSES, make_loss
 from h2q.similarity.validation import cosine_mean_average_precision
 
 N_BITS = 16
@@ -60,6 +60,33 @@ def test_every_loss_learns(name: str, digits: tuple[Tensor, Tensor], raw_score: 
     values, score = _learn(loss, images, labels)
     assert np.mean(values[-10:]) < 0.8 * np.mean(values[:3])
     assert score > raw_score + 0.05
+
+
+@pytest.mark.parametrize("name", list(UNSUPERVISED_LOSSES))
+def test_every_loss_without_labels_learns(name: str, digits: tuple[Tensor, Tensor]) -> None:
+    images, labels = digits
+    loss = UNSUPERVISED_LOSSES[name]()
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, N_BITS))
+    optimizer = torch.optim.Adam(network.parameters(), lr=5e-3)
+
+    def score_of_codes() -> float:
+        with torch.no_grad():
+            codes = network(images[1200:1600]).sign().numpy()
+        held_out = labels[1200:1600].numpy()
+        return cosine_mean_average_precision(codes, None, held_out, None)
+
+    before, values = score_of_codes(), []
+    for _ in range(300):
+        rows = images[torch.randperm(1200)[:80]]
+        first, second = (rows + 0.5 * torch.randn_like(rows) for _ in range(2))
+        value = loss(network(first), network(second) if loss.context == "view" else first)
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+        values.append(value.item())
+    assert np.mean(values[-10:]) < 0.8 * np.mean(values[:3])
+    assert score_of_codes() > before + 0.05
 
 
 @pytest.mark.parametrize("name", ["TripletMarginLoss", "MultiSimilarityLoss", "NormalizedSoftmaxLoss"])

@@ -15,12 +15,15 @@ class SimilarityLoss(nn.Module):
 
     Attributes
     ----------
+    penalty : str or None
+        The name of the loss's own quantization penalty in `h2q.similarity.penalties`.
     unit_norm : bool
         Whether only the direction of an embedding counts: rows are scaled to norm 1 inside.
     needs_n_classes : bool
         Whether the constructor takes `n_bits` and `n_classes`.
     """
 
+    penalty: ClassVar[str | None] = None
     unit_norm: ClassVar[bool] = False
     needs_n_classes: ClassVar[bool] = False
 

@@ -1,5 +1,7 @@
 """A code for each class, far from all others: the hash centers of CSQ and the codebook of OrthoHash."""
 
+from math import comb
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -10,7 +12,7 @@ from h2q.checks import check_integer, check_n_bits
 
 __all__ = ["CODEBOOKS", "class_codes", "majority_codes"]
 
-CODEBOOKS = ("hadamard", "bernoulli", "auto")
+CODEBOOKS = ("hadamard", "bernoulli", "balanced", "auto")
 
 
 def class_codes(n_classes: int, n_bits: int, *, codebook: str = "auto", random_state: int = 0) -> Tensor:
@@ -22,9 +24,10 @@ def class_codes(n_classes: int, n_bits: int, *, codebook: str = "auto", random_s
         At least 1, at most 2^n_bits.
     n_bits : int
         Bits k.
-    codebook : {"auto", "hadamard", "bernoulli"}
+    codebook : {"auto", "hadamard", "bernoulli", "balanced"}
         "hadamard": rows of [H; -H] with H the Hadamard matrix of order k: at least k/2 bits apart, but k must be a
-        power of 2 and n_classes at most 2 k. "bernoulli": each bit by a fair coin. "auto": "hadamard" where it can be.
+        power of 2 and n_classes at most 2 k. "bernoulli": each bit by a fair coin. "balanced":
+        k // 2 bits of each code, drawn at random, are -1. "auto": "hadamard" where it can be.
     random_state : int
         Of the coin.
 
@@ -60,20 +63,25 @@ def class_codes(n_classes: int, n_bits: int, *, codebook: str = "auto", random_s
             f'codebook="hadamard" needs n_bits, a power of 2, and at most 2 n_bits classes; got {n_bits} bits and '
             f'{n_classes} classes: pass codebook="bernoulli"'
         )
-    if codebook != "bernoulli" and possible:
+    if codebook in ("hadamard", "auto") and possible:
         matrix = hadamard(n_bits, dtype=np.float32)
         return torch.from_numpy(np.concatenate([matrix, -matrix])[:n_classes].copy())
-    if n_bits < 63 and n_classes > 2**n_bits:
-        raise ValueError(f"n_bits={n_bits} gives {2**n_bits} codes, too few for {n_classes} classes; take more bits")
-    return torch.from_numpy(_different_codes(n_classes, n_bits, random_state))
+    n_codes = comb(n_bits, n_bits // 2) if codebook == "balanced" else 2**n_bits
+    if n_classes > n_codes:
+        kind = "balanced codes" if codebook == "balanced" else "codes"
+        raise ValueError(f"n_bits={n_bits} gives {n_codes} {kind}, too few for {n_classes} classes; take more bits")
+    return torch.from_numpy(_different_codes(n_classes, n_bits, codebook == "balanced", random_state))
 
 
-def _different_codes(n_classes: int, n_bits: int, random_state: int) -> NDArray[np.float32]:
-    """Draw codes bit by bit; a code that another class has is drawn again."""
+def _different_codes(n_classes: int, n_bits: int, balanced: bool, random_state: int) -> NDArray[np.float32]:
+    """Draw codes; a code that another class has is drawn again."""
     rng = np.random.default_rng(random_state)
     codes: dict[bytes, NDArray[np.float32]] = {}
     while len(codes) < n_classes:
-        code = np.where(rng.random(n_bits) < 0.5, -1, 1).astype(np.float32)
+        if balanced:
+            code = np.where(rng.permutation(n_bits) < n_bits // 2, -1, 1).astype(np.float32)
+        else:
+            code = np.where(rng.random(n_bits) < 0.5, -1, 1).astype(np.float32)
         codes.setdefault(code.tobytes(), code)
     return np.stack(list(codes.values()))
 

@@ -47,6 +47,7 @@ class CosineEmbedding(PairLoss):
     tensor(0.3333)
     """
 
+    penalty = "l2"
     unit_norm = True
     needs_n_classes = True
 

@@ -53,6 +53,7 @@ class CSQ(SimilarityLoss):
     tensor(0.6931)
     """
 
+    penalty = "csq"
     needs_n_classes = True
     centers: Tensor
     ties: Tensor

@@ -50,6 +50,7 @@ class DCH(PairLoss):
     tensor(0.6931)
     """
 
+    penalty = "dch"
     unit_norm = True
 
     def __init__(self, *, gamma: float = 20.0, similar_fraction: float | None = None) -> None:

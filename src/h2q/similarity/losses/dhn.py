@@ -37,6 +37,8 @@ class DHN(PairLoss):
     tensor(0.6931)
     """
 
+    penalty = "dhn"
+
     def __init__(self, *, scale: float = 1.0) -> None:
         super().__init__()
         self.scale = check_number(scale, "scale", above=0)

@@ -33,5 +33,7 @@ class DPSH(DHN):
     tensor(0.0181)
     """
 
+    penalty = "l2"
+
     def __init__(self, *, scale: float = 0.5) -> None:
         super().__init__(scale=scale)

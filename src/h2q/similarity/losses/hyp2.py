@@ -60,6 +60,7 @@ class HyP2(SimilarityLoss):
     0.0
     """
 
+    penalty = "l2"
     unit_norm = True
     needs_n_classes = True
 

@@ -77,10 +77,14 @@ class OrthoHash(SimilarityLoss):
         """Return the mean over all items that have a label."""
         targets = as_multi_hot(labels, len(self.codebook), embeddings.dtype)
         cosines = cosine_similarities(embeddings, self.codebook.to(embeddings.dtype))
-        log_probabilities = torch.log_softmax(self.scale * (cosines - self.margin * targets), dim=1)
+        log_probabilities = torch.log_softmax(self.scale * self.margin_cosines(cosines, targets), dim=1)
         counts = targets.sum(dim=1)
         values = -(targets * log_probabilities).sum(dim=1) / counts.clamp_min(1)
         return mean_where(values, counts > 0)
+
+    def margin_cosines(self, cosines: Tensor, targets: Tensor) -> Tensor:
+        """Subtract the margin from the cosine similarities to an item's own classes."""
+        return cosines - self.margin * targets
 
     def extra_repr(self) -> str:
         """Return the options, for `repr`."""

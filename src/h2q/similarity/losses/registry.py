@@ -1,28 +1,56 @@
-"""The losses by name."""
+"""The losses by name: a new one is a new module of this package with a class derived from `SimilarityLoss`."""
 
+import importlib
 import inspect
-from typing import Any
+import pkgutil
+from types import ModuleType
+from typing import Any, TypeVar
 
 from h2q.similarity.losses.adsh import ADSH
-from h2q.similarity.losses.base import SimilarityLoss
-from h2q.similarity.losses.cosine_embedding import CosineEmbedding
-from h2q.similarity.losses.csq import CSQ
-from h2q.similarity.losses.dch import DCH
-from h2q.similarity.losses.dhn import DHN
-from h2q.similarity.losses.dpsh import DPSH
-from h2q.similarity.losses.hashnet import HashNet
-from h2q.similarity.losses.hyp2 import HyP2
-from h2q.similarity.losses.orthohash import OrthoHash
-from h2q.similarity.losses.wglhh import WGLHH
+from h2q.similarity.losses.base import PairLoss, SimilarityLoss
+from h2q.similarity.losses.classifiers import ClassifierLoss
+from h2q.similarity.losses.unsupervised import UnsupervisedLoss
 
-__all__ = ["LOSSES", "loss_name", "make_loss"]
+__all__ = ["LOSSES", "UNSUPERVISED_LOSSES", "loss_name", "make_loss"]
 
-LOSSES: dict[str, type[SimilarityLoss]] = {
-    loss.__name__: loss for loss in (CosineEmbedding, DCH, DHN, DPSH, WGLHH, HashNet, HyP2, ADSH, CSQ, OrthoHash)
-}
+Kind = TypeVar("Kind")
 
-
+_BASES = (SimilarityLoss, PairLoss, ClassifierLoss)
+# The losses of the paper and of its tables come first, the others by name.
+_FIRST = ("CosineEmbedding", "DCH", "DHN", "DPSH", "WGLHH", "HashNet", "HyP2", "ADSH", "CSQ", "OrthoHash")
 _ALIASES = {"cel": "CosineEmbedding"}
+
+
+def _modules() -> list[ModuleType]:
+    """Import every module of the package but this one."""
+    import h2q.similarity.losses as package
+
+    names = (info.name for info in pkgutil.iter_modules(package.__path__, f"{package.__name__}."))
+    return [importlib.import_module(name) for name in names if name != __name__]
+
+
+def find_classes(base: type[Kind], bases: tuple[type[Any], ...]) -> dict[str, type[Kind]]:
+    """Return the classes of the package that derive from `base`, by name; not those in `bases` nor private ones."""
+    found = {
+        name: kind
+        for module in _modules()
+        for name, kind in vars(module).items()
+        if inspect.isclass(kind) and issubclass(kind, base) and kind.__module__ == module.__name__
+        if kind not in bases and not name.startswith("_")
+    }
+    return dict(sorted(found.items(), key=lambda item: item[0].lower()))
+
+
+def _by_position(name: str) -> int:
+    return _FIRST.index(name) if name in _FIRST else len(_FIRST)
+
+
+_FOUND = find_classes(SimilarityLoss, _BASES)
+LOSSES: dict[str, type[SimilarityLoss]] = {name: _FOUND[name] for name in sorted(_FOUND, key=_by_position)}
+"""The losses for labeled images, by the names of their classes."""
+
+UNSUPERVISED_LOSSES: dict[str, type[UnsupervisedLoss]] = find_classes(UnsupervisedLoss, (UnsupervisedLoss,))
+"""The losses for images without labels, by the names of their classes."""
 
 
 def loss_name(name: str) -> str:
@@ -73,15 +101,14 @@ def make_loss(name: str, *, n_bits: int, n_classes: int, **options: Any) -> Simi
 
     Examples
     --------
-    >>> make_loss("DCH", n_bits=16, n_classes=10, gamma=10.0)
-    DCH(gamma=10, similar_fraction=None)
+    >>> make_loss("DTSH", n_bits=16, n_classes=10, margin=8.0)
+    DTSH(margin=8, scale=0.5)
     >>> make_loss("cel", n_bits=16, n_classes=10)
     CosineEmbedding(margin=0)
     >>> make_loss("DCHH", n_bits=16, n_classes=10)
     Traceback (most recent call last):
     ...
-    ValueError: loss must be one of CosineEmbedding (CEL), DCH, DHN, DPSH, WGLHH, HashNet, HyP2, ADSH, CSQ, OrthoHash; \
-got 'DCHH'
+    ValueError: loss must be one of CosineEmbedding (CEL), DCH, DHN, ...; got 'DCHH'
     """
     loss = LOSSES[loss_name(name)]
     takes = [parameter for parameter in inspect.signature(loss.__init__).parameters if parameter != "self"]
@@ -93,6 +120,6 @@ got 'DCHH'
     unknown = [option for option in options if option not in takes]
     if unknown:
         own = [option for option in takes if option not in ("n_bits", "n_classes")]
-        raise TypeError(f"{loss.__name__} has no option {', '.join(unknown)}; it has {', '.join(own)}")
+        raise TypeError(f"{loss.__name__} has no option {', '.join(unknown)}; it has {', '.join(own) or 'none'}")
     shared = {"n_bits": n_bits, "n_classes": n_classes}
     return loss(**{key: value for key, value in shared.items() if key in takes}, **options)

@@ -55,6 +55,7 @@ class WGLHH(PairLoss):
     tensor(1.8842)
     """
 
+    penalty = "l2"
     unit_norm = True
 
     def __init__(
