@@ -1,4 +1,4 @@
-"""An index on disk that grows, forgets, and is opened again in no time.
+"""An index on disk: items are added and removed, and only what is new is written.
 
 python examples/growing_index.py [FOLDER]
 """
@@ -32,8 +32,7 @@ def main(folder: Path) -> h2q.Neighbors:
     index = h2q.BinaryIndex.open(folder)
     neighbors = index.search(embeddings[:5], k=3)
     print(index)
-    for query, (ids, distances) in enumerate(zip(neighbors.ids, neighbors.distances, strict=True)):
-        print(f"query {query}: items {ids.tolist()} at {distances.tolist()} bits")
+    print(neighbors)
     return neighbors
 
 

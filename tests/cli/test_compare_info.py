@@ -40,7 +40,7 @@ def test_compare_gives_what_the_library_gives(document: Any) -> None:
     held_out[np.random.default_rng(0).choice(len(X), len(X), replace=False)[:100]] = True
     index = h2q.BinaryIndex(quantizer=h2q.HouseholderQuantizer(24, random_state=0).fit(X[~held_out]))
     index.add(X[~held_out])
-    found = index.search(X[held_out], 5).ids
+    found = index.search(X[held_out], 5, scoring="hamming").ids
     truth = float_neighbors(X[held_out], X[~held_out], 5)
     recall = np.mean([len(set(a) & set(b)) / 5 for a, b in zip(truth.tolist(), found.tolist(), strict=True)])
     assert score["recall"] == pytest.approx(recall)

@@ -35,6 +35,7 @@ def library_index(quantizer_file: Path) -> h2q.BinaryIndex:
     [
         ({}, []),
         ({"scoring": "asymmetric"}, ["--scoring", "asymmetric"]),
+        ({"scoring": "hamming"}, ["--scoring", "hamming"]),
         ({"rerank": 50}, ["--rerank", "50"]),
     ],
 )
@@ -107,7 +108,7 @@ def test_radius_results_in_a_file(run: Any, document: Any, index_folder: Path) -
 
 def test_a_table_for_people(run: Any, index_folder: Path) -> None:
     np.save("many.npy", np.load("x.npy")[:12])
-    lines = run("search", index_folder, "many.npy", "-k", 2).stdout.splitlines()
+    lines = run("search", index_folder, "many.npy", "-k", 2, "--scoring", "hamming").stdout.splitlines()
     assert any(line.split()[:3] == ["3", "3", "(0)"] for line in lines)
     assert "12 queries, 2 nearest of 1,797 items" in lines[-1]
     assert "2 more: -o FILE or --json" in lines[-1]
@@ -196,7 +197,7 @@ def test_index_refuses(
         (2, ["index", "queries.npy", "-k", "5", "--radius", "3"], "-k: it does not go with --radius"),
         (2, ["index", "queries.npy", "--rerank", "5"], "--rerank: expected at least -k, which is 10; got 5"),
         (2, ["index", "queries.npy", "-o", "found.csv"], "expected a name that ends in .npz or .json; got found.csv"),
-        (2, ["index", "queries.npy", "--scoring", "cosine"], "'cosine' is not one of 'hamming', 'asymmetric'"),
+        (2, ["index", "queries.npy", "--scoring", "cosine"], "'cosine' is not one of 'auto', 'hamming', 'asymmetric'"),
     ],
 )
 def test_search_refuses(

@@ -12,7 +12,8 @@ from h2q.index import BinaryIndex, Index, open_index
 from h2q.index.columns import Columns
 from h2q.index.searching import search_in_steps
 from h2q.index.segments import Segment
-from h2q.quantization import HouseholderQuantizer
+from h2q.quantization import HouseholderQuantizer, SignQuantizer, unpack_bits
+from h2q.quantization.scoring import EncodedItems
 
 DIGITS = load_digits().data.astype(np.float32)
 
@@ -92,30 +93,93 @@ def test_any_history_equals_brute_force(tmp_path_factory, seed: int, n_bits: int
         within = index.search_radius(queries, n_bits // 3)
         for q in range(5):
             np.testing.assert_array_equal(within[q].ids, all_ids[q][all_distances[q] <= n_bits // 3])
+        limited = index.search_radius(queries, n_bits // 3, limit=k)
+        assert [n.ids.tolist() for n in limited] == [n.ids[:k].tolist() for n in within]
         some = generator.permutation(sorted(items))[:7]
         np.testing.assert_array_equal(index.codes(some), [items[i] for i in some.tolist()])
 
 
 def test_embeddings_and_their_codes_find_the_same(index: BinaryIndex, quantizer: HouseholderQuantizer) -> None:
-    by_embedding, by_code = index.search(DIGITS[:9], 7), index.search(quantizer.encode(DIGITS[:9]), 7)
+    by_embedding, by_code = (
+        index.search(DIGITS[:9], 7, scoring="hamming"),
+        index.search(quantizer.encode(DIGITS[:9]), 7),
+    )
     np.testing.assert_array_equal(by_embedding.ids, by_code.ids)
     np.testing.assert_array_equal(
         index.search_radius(DIGITS[:9], 3).ids, index.search_radius(quantizer.encode(DIGITS[:9]), 3).ids
     )
 
 
-def test_asymmetric_distance_is_the_weight_of_the_bits_that_differ(
-    index: BinaryIndex, quantizer: HouseholderQuantizer
-) -> None:
+@pytest.mark.parametrize("metric", ["cosine", "euclidean", "inner_product"])
+def test_the_asymmetric_distance_is_what_the_quantizer_estimates(quantizer: HouseholderQuantizer, metric: str) -> None:
+    index = BinaryIndex(quantizer=quantizer, metric=metric)
+    index.add(DIGITS)
     index.remove(np.arange(0, 1797, 5))
-    found = index.search(DIGITS[:40], 30, scoring="asymmetric")
-    rotated = quantizer.transform(DIGITS).astype(np.float64)
+    found = index.search(DIGITS[:40], 30)
     alive = np.setdiff1d(np.arange(1797), np.arange(0, 1797, 5))
-    differs = (rotated[:40, None] > 0) != (rotated[None, alive] > 0)
-    expected = (np.abs(rotated[:40])[:, None] * differs).sum(axis=2)
-    np.testing.assert_allclose(found.distances, np.sort(expected, axis=1)[:, :30], rtol=1e-5, atol=1e-4)
+    queries = quantizer.asymmetric_queries(DIGITS[:40], metric)
+    signs = 2.0 * unpack_bits(quantizer.encode(DIGITS[alive]), 24) - 1
+    expected = queries.constants[:, None] - queries.weights.astype(np.float64) @ signs.T
+    size = np.abs(expected).max()
+    np.testing.assert_allclose(found.distances, np.sort(expected, axis=1)[:, :30], rtol=1e-5, atol=1e-6 * size)
     columns = np.searchsorted(alive, found.ids)
-    np.testing.assert_allclose(found.distances, np.take_along_axis(expected, columns, 1), rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(found.distances, np.take_along_axis(expected, columns, 1), rtol=1e-5, atol=1e-6 * size)
+    assert found.distances.dtype == np.float32
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean", "inner_product"])
+def test_estimates_are_near_the_distances_of_re_ranking(metric: str) -> None:
+    quantizer = HouseholderQuantizer(48, random_state=0).fit(DIGITS)
+    index = BinaryIndex(quantizer=quantizer, keep_embeddings=True, metric=metric)
+    index.add(DIGITS)
+    estimated, exact = (index.search(DIGITS[:40], 1797, rerank=rerank) for rerank in (None, 1797))
+    order = np.argsort(estimated.ids, axis=1)
+    by_id = np.take_along_axis(estimated.distances, order, 1)
+    true = np.take_along_axis(exact.distances, np.argsort(exact.ids, axis=1), 1)
+    assert np.corrcoef(by_id.ravel(), true.ravel())[0, 1] > 0.85
+    assert abs(by_id.mean() - true.mean()) < 0.1 * true.std()
+
+
+class ScaledQuantizer(SignQuantizer):
+    """Stores the norm of an item in a byte, and scales the estimates by it."""
+
+    def encode_items(self, X):
+        norms = np.linalg.norm(X, axis=1)
+        return EncodedItems(self.encode(X), np.clip(norms, 0, 255).astype(np.uint8))
+
+    def scalar_tables(self):
+        values = np.arange(256, dtype=np.float32)
+        return values / 64, values / 1000
+
+
+def test_scalars_are_a_column_beside_the_codes(tmp_path) -> None:
+    quantizer = ScaledQuantizer(24).fit(DIGITS)
+    index = BinaryIndex(quantizer=quantizer, metric="inner_product")
+    index.add(DIGITS[:1000])
+    index.add(quantizer.encode_items(DIGITS[1000:]))
+    index.remove([4, 1100])
+    index.compact()
+    assert index.bytes_per_item == 4
+    found = index.search(DIGITS[:20], 15)
+    items = quantizer.encode_items(DIGITS)
+    scales, offsets = quantizer.scalar_tables()
+    queries = quantizer.asymmetric_queries(DIGITS[:20], "inner_product")
+    products = queries.weights @ (2.0 * unpack_bits(items.codes, 24) - 1).T
+    expected = queries.constants[:, None] - (scales[items.scalars] * products + offsets[items.scalars])
+    expected[:, [4, 1100]] = np.inf
+    np.testing.assert_allclose(found.distances, np.sort(expected, axis=1)[:, :15], rtol=1e-4)
+    hamming = index.search(DIGITS[:20], 15, scoring="hamming")
+    np.testing.assert_array_equal(hamming.ids, index.search(quantizer.encode(DIGITS[:20]), 15).ids)
+    index.warm_up()
+    with pytest.raises(TypeError, match="stores a scalar beside each"):
+        index.add(items.codes)
+    with pytest.raises(ValueError, match=r"scalars must be uint8 of shape \(1797,\)"):
+        index.add(EncodedItems(items.codes, items.scalars[:5]))
+
+
+def test_the_bytes_of_an_item(quantizer: HouseholderQuantizer, index: BinaryIndex) -> None:
+    assert BinaryIndex(quantizer=quantizer).bytes_per_item == BinaryIndex(24).bytes_per_item == 3
+    assert index.bytes_per_item == 3 + 4 * 64
 
 
 def test_asymmetric_ranking_is_nearer_the_truth(index: BinaryIndex) -> None:
@@ -128,7 +192,7 @@ def test_asymmetric_ranking_is_nearer_the_truth(index: BinaryIndex) -> None:
     assert recall("asymmetric") > recall("hamming")
 
 
-@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+@pytest.mark.parametrize("metric", ["cosine", "euclidean", "inner_product"])
 def test_reranking_all_items_is_the_exact_float_search(quantizer: HouseholderQuantizer, metric: str) -> None:
     index = BinaryIndex(quantizer=quantizer, keep_embeddings=True, metric=metric)
     index.add(DIGITS[:1000])
@@ -138,9 +202,11 @@ def test_reranking_all_items_is_the_exact_float_search(quantizer: HouseholderQua
     if metric == "cosine":
         x /= np.linalg.norm(x, axis=1, keepdims=True)
         expected = 1 - x[:50] @ x.T
+    elif metric == "euclidean":
+        expected = ((x[:50, None] - x[None]) ** 2).sum(axis=2)
     else:
-        expected = np.linalg.norm(x[:50, None] - x[None], axis=2)
-    np.testing.assert_allclose(found.distances, np.sort(expected, axis=1)[:, :10], atol=1e-5)
+        expected = -x[:50] @ x.T
+    np.testing.assert_allclose(found.distances, np.sort(expected, axis=1)[:, :10], rtol=1e-6, atol=1e-5)
     assert found.distances.dtype == np.float32
 
 
@@ -158,10 +224,10 @@ def test_queries_searched_a_few_at_a_time_find_the_same(index: BinaryIndex, opti
 
 
 def test_one_query_may_be_one_dimensional(index: BinaryIndex, quantizer: HouseholderQuantizer) -> None:
-    expected = index.search(DIGITS[3:4], 5)
+    expected = index.search(DIGITS[3:4], 5, scoring="hamming")
     vector = DIGITS[3]
     for query in (vector, vector.tolist(), torch.tensor(vector), pd.Series(vector), quantizer.encode(DIGITS[3:4])[0]):
-        neighbors = index.search(query, 5)
+        neighbors = index.search(query, 5, scoring="hamming")
         assert len(neighbors) == 1
         np.testing.assert_array_equal(neighbors.ids, expected.ids)
         np.testing.assert_array_equal(index.search_radius(query, 3).ids, index.search_radius(DIGITS[3:4], 3).ids)
@@ -203,7 +269,9 @@ def test_a_zero_row_is_accepted_as_the_quantizer_accepts_it(quantizer: Household
     with pytest.warns(UserWarning, match="all-zero row"):
         index.add(np.vstack([np.zeros((1, 64)), DIGITS]))
     with pytest.warns(UserWarning, match="all-zero row"):
-        neighbors = index.search(np.zeros((1, 64)), 3, rerank=50)
+        neighbors = index.search(np.zeros((1, 64)), 3, scoring="hamming", rerank=50)
+    with pytest.raises(ValueError, match=r"queries has an all-zero row \(row 1\), which has no cosine"):
+        index.search(np.vstack([DIGITS[:1], np.zeros((1, 64))]))
     assert neighbors.distances.tolist() == [[1, 1, 1]]
     uncentered = HouseholderQuantizer(24, center=False, random_state=0).fit(DIGITS)
     with pytest.raises(ValueError, match="items has 1 all-zero row"):
@@ -233,7 +301,10 @@ def test_removed_items_come_back_under_their_id() -> None:
 
 def test_no_queries_find_nothing(index: BinaryIndex) -> None:
     assert index.search(np.zeros((0, 3), np.uint8), 4).ids.shape == (0, 4)
-    assert len(index.search_radius(np.zeros((0, 3), np.uint8), 4)) == 0
+    for limit in (None, 3):
+        assert len(index.search_radius(np.zeros((0, 3), np.uint8), 4, limit=limit)) == 0
+    assert BinaryIndex(24).search_radius(CODES, 24, limit=3).counts.tolist() == [0]
+    assert index.search_radius(CODES, 10**30).counts.tolist() == [1797]
 
 
 CODES = np.array([[1, 2, 3]], np.uint8)
@@ -256,7 +327,11 @@ CODES = np.array([[1, 2, 3]], np.uint8)
         (lambda i: i.codes([99_999]), ValueError, "not in the index"),
         (lambda i: i.search(CODES, 0), ValueError, "k must be at least 1"),
         (lambda i: i.search(CODES, 2.0), TypeError, "k must be a whole number"),
-        (lambda i: i.search(CODES, 1, scoring="cosine"), ValueError, "scoring must be 'hamming' or 'asymmetric'"),
+        (
+            lambda i: i.search(CODES, 1, scoring="cosine"),
+            ValueError,
+            "scoring must be 'auto', 'asymmetric' or 'hamming'",
+        ),
         (lambda i: i.search(CODES, 1, scoring="asymmetric"), TypeError, "asymmetric scoring needs queries as emb"),
         (lambda i: i.search(CODES, 1, rerank=5), TypeError, "re-ranking needs queries as embeddings"),
         (lambda i: i.search(DIGITS[:1], 5, rerank=4), ValueError, "rerank must be at least 5"),
@@ -265,6 +340,7 @@ CODES = np.array([[1, 2, 3]], np.uint8)
         (lambda i: i.add(DIGITS[0]), ValueError, "items must be 2-D"),
         (lambda i: i.upsert(DIGITS[:2], ids=[3, 3]), ValueError, "more than once"),
         (lambda i: i.search_radius(CODES, -1), ValueError, "radius must be at least 0"),
+        (lambda i: i.search_radius(CODES, 3, limit=0), ValueError, "limit must be at least 1"),
     ],
 )
 def test_bad_input_is_named_and_changes_nothing(index: BinaryIndex, action, error, message: str) -> None:
@@ -292,7 +368,11 @@ def test_what_an_index_lacks_is_named(quantizer: HouseholderQuantizer) -> None:
     [
         ({}, ValueError, "n_bits is missing"),
         ({"n_bits": 0}, ValueError, "n_bits must be from 1 to 65536"),
-        ({"n_bits": 8, "metric": "dot"}, ValueError, "metric must be 'cosine' or 'euclidean'"),
+        (
+            {"n_bits": 8, "metric": "dot"},
+            ValueError,
+            "metric must be one of cosine, euclidean, inner_product; got 'dot'",
+        ),
         ({"n_bits": 8, "keep_embeddings": 1}, TypeError, "keep_embeddings must be True or False"),
         ({"n_bits": 8, "keep_embeddings": True}, ValueError, "keep_embeddings needs a quantizer"),
         ({"quantizer": HouseholderQuantizer(8)}, ValueError, "quantizer must be fitted"),

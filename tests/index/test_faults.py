@@ -188,7 +188,7 @@ def answers(folder: Path) -> list[Any]:
     index = BinaryIndex.open(folder)
     results = [
         index.search(DIGITS[:5], 20),
-        index.search(DIGITS[:5], 20, scoring="asymmetric"),
+        index.search(DIGITS[:5], 20, scoring="hamming"),
         index.search(DIGITS[:5], 20, rerank=158),
         index.search_radius(DIGITS[:5], 4),
     ]

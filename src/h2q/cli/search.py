@@ -21,6 +21,7 @@ _K = 10
 class Scoring(StrEnum):
     """How queries and codes are compared."""
 
+    auto = "auto"
     hamming = "hamming"
     asymmetric = "asymmetric"
 
@@ -33,8 +34,9 @@ def search(
     k: Annotated[int | None, typer.Option("-k", min=1, help=f"Nearest items of each query. Default: {_K}.")] = None,
     radius: Annotated[int | None, typer.Option(min=0, help="Instead: all items within this many bits.")] = None,
     scoring: Annotated[
-        Scoring, typer.Option(help="asymmetric: compares the query's embedding with the codes; finer, slower.")
-    ] = Scoring.hamming,
+        Scoring,
+        typer.Option(help="asymmetric: estimated distance of embeddings; hamming: differing bits, faster, less exact."),
+    ] = Scoring.auto,
     rerank: Annotated[
         int | None, typer.Option(min=1, help="Re-rank this many candidates by the embeddings that the index keeps.")
     ] = None,
@@ -91,7 +93,7 @@ def search(
 def _check_options(k: int | None, radius: int | None, scoring: Scoring, rerank: int | None) -> None:
     """Refuse options that exclude each other."""
     if radius is not None:
-        for option, given in (("-k", k), ("--rerank", rerank), ("--scoring", scoring is Scoring.asymmetric or None)):
+        for option, given in (("-k", k), ("--rerank", rerank), ("--scoring", scoring is not Scoring.auto or None)):
             if given is not None:
                 raise typer.BadParameter(
                     f"it does not go with --radius, which returns all items within {radius} bits; omit one of them",

@@ -248,10 +248,8 @@ def _usable(manifest: Manifest, quantizer: Any, segments: list[Segment]) -> Inde
     if manifest.quantizer is not None and quantizer is None:
         options["keep_embeddings"], file = False, None
         if any("embeddings" in segment.columns for segment in segments):
-            segments = [
-                replace(s, columns=Columns({name: s.columns[name] for name in ("codes", "ids")}), file=None)
-                for s in segments
-            ]
+            kept = [name for name in segments[0].columns if name != "embeddings"]
+            segments = [replace(s, columns=Columns({n: s.columns[n] for n in kept}), file=None) for s in segments]
     next_id = max([manifest.next_id, *(int(segment.ids[-1]) + 1 for segment in segments)])
     return IndexState(
         manifest.n_bits, tuple(segments), next_id, quantizer, options, manifest.uid, manifest.generation, file

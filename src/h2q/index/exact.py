@@ -1,46 +1,32 @@
 """Exact search in process, over codes in memory or mapped from a folder."""
 
 import os
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from h2q.checks import as_ids, bytes_per_code, check_integer, check_metric, check_n_bits, check_number
+from h2q.checks import as_ids, bytes_per_code, check_integer, check_n_bits, check_number
 from h2q.errors import FileFormatError, describe
 from h2q.index.columns import Columns
-from h2q.index.folder import MANIFEST, IndexFolder
-from h2q.index.items import check_items
-from h2q.index.merging import merge
+from h2q.index.folder import MANIFEST
+from h2q.index.items import check_items, columns_of
 from h2q.index.neighbors import Neighbors, RadiusNeighbors
 from h2q.index.protocol import Index
-from h2q.index.searching import nearest_by_codes, nearest_by_weights, search_in_steps, within
+from h2q.index.searching import nearest_by_codes, nearest_by_estimates, search_in_steps, within
 from h2q.index.segments import Segment, find_ids, gather, join, merge_small, remove_rows
 from h2q.index.state import IndexState
+from h2q.index.store import IndexStore
+from h2q.quantization.scoring import METRICS
 
 __all__ = ["BinaryIndex"]
 
 _MAX_ID = 2**63 - 1
 _TIMEOUT = 60.0  # seconds
-
-
-@dataclass(frozen=True)
-class _View:
-    """The index in memory and where it came from; replaced as a whole, so that an interrupt leaves it consistent.
-
-    `saved` is the content of the folder when this index last read or wrote it, and `pending` what a save was about to
-    make of it: where the save was interrupted, that may have been committed or not.
-    """
-
-    state: IndexState
-    folder: IndexFolder | None = None
-    saved: IndexState | None = None
-    pending: IndexState | None = None
 
 
 class BinaryIndex(Index):
@@ -58,8 +44,9 @@ class BinaryIndex(Index):
     keep_embeddings : bool
         Whether to keep the float embeddings of the items for re-ranking. They take 32 times the memory of codes of as
         many bits.
-    metric : {"cosine", "euclidean"}
-        Distance of embeddings that re-ranking uses.
+    metric : {"cosine", "euclidean", "inner_product"}
+        Distance of embeddings: 1 - cosine, the squared Euclidean distance, or the negative inner product. Asymmetric
+        scoring estimates it, and re-ranking computes it.
 
     Raises
     ------
@@ -95,27 +82,25 @@ class BinaryIndex(Index):
             n_bits = fitted
         if n_bits is None:
             raise ValueError("n_bits is missing: give the bits of a code, or a fitted quantizer")
-        check_metric(metric)
+        if metric not in METRICS:
+            raise ValueError(f"metric must be one of {', '.join(METRICS)}; got {describe(metric)}")
         if not isinstance(keep_embeddings, bool):
             raise TypeError(f"keep_embeddings must be True or False; got {describe(keep_embeddings)}")
         if keep_embeddings and quantizer is None:
             raise ValueError("keep_embeddings needs a quantizer, which makes the codes: BinaryIndex(quantizer=...)")
         options = {"keep_embeddings": keep_embeddings, "metric": metric}
-        self._current: _View | None = _View(IndexState(check_n_bits(n_bits), (), 0, quantizer, options))
-        self._changing = threading.RLock()
+        state = IndexState(check_n_bits(n_bits), (), 0, quantizer, options)
+        self._open_store: IndexStore | None = IndexStore(state)
 
     @property
-    def _view(self) -> _View:
-        if self._current is None:
+    def _store(self) -> IndexStore:
+        if self._open_store is None:
             raise ValueError("the index is closed; open it again")
-        return self._current
+        return self._open_store
 
     @property
     def _state(self) -> IndexState:
-        return self._view.state
-
-    def _set_state(self, state: IndexState) -> None:
-        self._current = replace(self._view, state=state)
+        return self._store.state
 
     @property
     def n_bits(self) -> int:
@@ -134,14 +119,22 @@ class BinaryIndex(Index):
 
     @property
     def metric(self) -> str:
-        """Distance of embeddings that re-ranking uses: "cosine" or "euclidean"."""
+        """Distance of embeddings: "cosine", "euclidean" or "inner_product"."""
         return str(self._state.options["metric"])
+
+    @property
+    def bytes_per_item(self) -> int:
+        """Bytes that an item takes, all but its id: code, scalar if the quantizer has one, embedding if it is kept."""
+        quantizer = self.quantizer
+        n_bytes = bytes_per_code(self.n_bits)
+        if quantizer is not None and quantizer.scalar_tables() is not None:
+            n_bytes += 1
+        return n_bytes + (4 * int(quantizer.n_features_in_) if self.keeps_embeddings else 0)
 
     @property
     def address(self) -> str | None:
         """Folder that the index was opened from or last saved to; None before the first save."""
-        folder = self._view.folder
-        return None if folder is None else str(folder.path)
+        return None if self._store.path is None else str(self._store.path)
 
     @property
     def ids(self) -> NDArray[np.int64]:
@@ -164,7 +157,7 @@ class BinaryIndex(Index):
 
     def __repr__(self) -> str:
         """Name the bits, the quantizer, and the number of items."""
-        if self._current is None:
+        if self._open_store is None:
             return "BinaryIndex(closed)"
         quantizer = "" if self.quantizer is None else f", quantizer={type(self.quantizer).__name__}"
         return f"BinaryIndex({self.n_bits}{quantizer}, {len(self)} items)"
@@ -175,7 +168,8 @@ class BinaryIndex(Index):
         Parameters
         ----------
         items : array-like
-            Codes, uint8 of shape (n, ceil(n_bits / 8)), or embeddings, floats of shape (n, d).
+            Codes, uint8 of shape (n, ceil(n_bits / 8)), embeddings, floats of shape (n, d), or what the quantizer's
+            `encode_items` returned. A quantizer that stores a scalar beside each code needs one of the last two.
         ids : array-like of int, shape (n,), optional
             From 0 to 2**63 - 1, none of them taken. Default: counted on from the highest so far.
 
@@ -192,7 +186,7 @@ class BinaryIndex(Index):
         """
         columns = self._columns(items)
         n = len(columns["codes"])
-        with self._changing:
+        with self._store.changing:
             state = self._state
             if ids is None and state.next_id + n > _MAX_ID:
                 raise ValueError(f"there are no ids left after {state.next_id - 1}: give ids")
@@ -204,7 +198,7 @@ class BinaryIndex(Index):
                         f"ids holds {len(taken)} id(s) that the index already has (first: {taken[0]}); choose other "
                         "ids, or replace these items with upsert"
                     )
-            self._set_state(_with_items(state, state.segments, columns, new))
+            self._store.state = _with_items(state, state.segments, columns, new)
         return new
 
     def upsert(self, items: Any, ids: Any) -> None:
@@ -213,7 +207,7 @@ class BinaryIndex(Index):
         Parameters
         ----------
         items : array-like
-            Codes or embeddings, as for `add`.
+            As for `add`.
         ids : array-like of int, shape (n,)
             From 0 to 2**63 - 1.
 
@@ -232,9 +226,9 @@ class BinaryIndex(Index):
         """
         columns = self._columns(items)
         new = as_ids(ids, len(columns["codes"]))
-        with self._changing:
+        with self._store.changing:
             state = self._state
-            self._set_state(_with_items(state, remove_rows(state.segments, new), columns, new))
+            self._store.state = _with_items(state, remove_rows(state.segments, new), columns, new)
 
     def remove(self, ids: Any) -> None:
         """Remove items; if an id is unknown, none is removed.
@@ -250,7 +244,7 @@ class BinaryIndex(Index):
             If they are not ids, given twice, or there is no such item.
         """
         wanted = as_ids(ids)
-        with self._changing:
+        with self._store.changing:
             state = self._state
             unknown = wanted[~find_ids(state.segments, wanted)]
             if len(unknown):
@@ -258,7 +252,7 @@ class BinaryIndex(Index):
                     f"{len(unknown)} of {len(wanted)} ids are not in the index (first: {unknown[0]}); nothing was "
                     "removed"
                 )
-            self._set_state(replace(state, segments=remove_rows(state.segments, wanted)))
+            self._store.state = replace(state, segments=remove_rows(state.segments, wanted))
 
     def codes(self, ids: Any) -> NDArray[np.uint8]:
         """Return the packed codes of items, uint8 of shape (n, ceil(n_bits / 8)).
@@ -273,8 +267,8 @@ class BinaryIndex(Index):
         gather(self._state.segments, "codes", wanted, result)
         return result
 
-    def search(self, queries: Any, k: int = 10, *, scoring: str = "hamming", rerank: int | None = None) -> Neighbors:
-        """Return the k nearest items of each query, exactly; ties go to the lower id.
+    def search(self, queries: Any, k: int = 10, *, scoring: str = "auto", rerank: int | None = None) -> Neighbors:
+        """Return the k nearest items of each query, exactly by the scoring; ties go to the lower id.
 
         Parameters
         ----------
@@ -282,28 +276,39 @@ class BinaryIndex(Index):
             Codes, uint8 of shape (n_queries, ceil(n_bits / 8)), or embeddings, floats of shape (n_queries, d). One
             query may be 1-D.
         k : int
-            From 1. Where the index has fewer items, all of them are returned.
-        scoring : {"hamming", "asymmetric"}
-            "asymmetric" compares the query's embedding with the codes: the distance is the sum of abs(z_j) over the
-            bits in which they differ, z the rotated query. Finer than "hamming", and slower.
+            From 1. If the index has fewer items, all of them are returned.
+        scoring : {"auto", "asymmetric", "hamming"}
+            "asymmetric" estimates the distance of embeddings (see `metric`) from the query's embedding and the item's
+            code: much better recall than "hamming" at the same memory, and slower. "hamming" counts the bits in which
+            codes differ. "auto" is "asymmetric" for embeddings and "hamming" for codes.
         rerank : int, optional
             Number of candidates, at least k: take these by the scoring, and return the k nearest of them by their
-            float embeddings, which the index must keep. The distance is then 1 - cosine or Euclidean, by `metric`.
+            float embeddings, which the index must keep.
 
         Returns
         -------
         Neighbors
-            A sequence over queries. Ids and distances, both (n_queries, min(k, number of items)): int32 bits for
-            "hamming", otherwise float32.
+            A sequence over queries. Ids and distances, both (n_queries, min(k, number of items)). Distances are int32
+            bits for "hamming"; otherwise float32, by `metric`, estimated or after re-ranking exact.
 
         Raises
         ------
         TypeError, ValueError
             If queries are neither codes nor embeddings, k is out of range, or a scoring lacks what it needs.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_digits
+        >>> from h2q.quantization import HouseholderQuantizer
+        >>> X = load_digits().data[:, 1:]
+        >>> index = BinaryIndex(quantizer=HouseholderQuantizer(32, random_state=0).fit(X))
+        >>> ids = index.add(X)
+        >>> index.search(X[:2], k=3).ids.shape, index.search(X[:2], k=3, scoring="hamming").distances[:, 0]
+        ((2, 3), array([0, 0], dtype=int32))
         """
         state = self._state
-        if scoring not in ("hamming", "asymmetric"):
-            raise ValueError(f"scoring must be 'hamming' or 'asymmetric'; got {describe(scoring)}")
+        if scoring not in ("auto", "asymmetric", "hamming"):
+            raise ValueError(f"scoring must be 'auto', 'asymmetric' or 'hamming'; got {describe(scoring)}")
         k = check_integer(k, "k", low=1)
         if rerank is not None:
             rerank = min(check_integer(rerank, "rerank", low=k), len(state))
@@ -313,20 +318,26 @@ class BinaryIndex(Index):
                     "BinaryIndex(quantizer=..., keep_embeddings=True)"
                 )
         checked = check_items(queries, "queries", state.n_bits, state.quantizer, allow_1d=True)
-        if checked.dtype == np.uint8 and (scoring == "asymmetric" or rerank is not None):
+        holds_codes = checked.dtype == np.uint8
+        if holds_codes and (scoring == "asymmetric" or rerank is not None):
             what = "asymmetric scoring" if rerank is None else "re-ranking"
             raise TypeError(f"{what} needs queries as embeddings, not codes")
+        if scoring == "auto":
+            scoring = "hamming" if holds_codes else "asymmetric"
+        if scoring == "asymmetric" and self.metric == "cosine" and not checked.any(axis=1).all():
+            row = int(np.flatnonzero(~checked.any(axis=1))[0])
+            raise ValueError(f"queries has an all-zero row (row {row}), which has no cosine; remove such rows")
         return search_in_steps(
             state.segments,
             checked,
             min(k, len(state)),
             quantizer=state.quantizer,
             scoring=scoring,
-            candidates=rerank,
             metric=self.metric,
+            candidates=rerank,
         )
 
-    def search_radius(self, queries: Any, radius: int) -> RadiusNeighbors:
+    def search_radius(self, queries: Any, radius: int, *, limit: int | None = None) -> RadiusNeighbors:
         """Return all items within a Hamming distance of each query, nearest first; ties go to the lower id.
 
         Parameters
@@ -335,6 +346,9 @@ class BinaryIndex(Index):
             Codes or embeddings, as for `search`.
         radius : int
             The largest distance, in bits; from 0.
+        limit : int, optional
+            Return at most this many items of a query, the nearest. Default: all, at about 64 bytes of working memory
+            each.
 
         Returns
         -------
@@ -342,19 +356,24 @@ class BinaryIndex(Index):
             A sequence over queries: ``result[q].ids`` are the items of query q.
         """
         radius = check_integer(radius, "radius", low=0)
+        if limit is not None:
+            limit = check_integer(limit, "limit", low=1)
         state = self._state
         checked = check_items(queries, "queries", state.n_bits, state.quantizer, allow_1d=True)
         codes = checked if checked.dtype == np.uint8 else state.quantizer.encode(checked)
-        return within(state.segments, codes, radius)
+        return within(state.segments, codes, min(radius, state.n_bits), limit)
 
     def warm_up(self) -> None:
         """Load or compile the search kernels, which the first search would otherwise wait for."""
         state = self._state
+        first = np.zeros(1, np.int64)
         for segment in state.segments[:1]:
-            row = [Segment(Columns({name: segment.columns[name][:1] for name in ("codes", "ids")}))]
-            nearest_by_codes(row, segment.codes[:1], 1)
-            within(row, segment.codes[:1], 0)
-            nearest_by_weights(row, np.ones((1, state.n_bits), np.float32), 1)
+            names = [name for name in segment.columns if name != "embeddings"]
+            row = [Segment(Columns({name: segment.columns.take(name, first) for name in names}))]
+            nearest_by_codes(row, row[0].codes, 1)
+            within(row, row[0].codes, 0)
+            tables = None if state.quantizer is None else state.quantizer.scalar_tables()
+            nearest_by_estimates(row, np.ones((1, state.n_bits), np.float32), np.zeros(1, np.float32), tables, 1)
 
     def save(self, path: str | os.PathLike[str] | None = None, *, timeout: float = _TIMEOUT) -> None:
         """Write the index to a folder; what is already there is not written again.
@@ -381,53 +400,8 @@ class BinaryIndex(Index):
         DiskFullError
             If the disk is full.
         """
-        timeout = check_number(timeout, "timeout", low=0)
-        with self._changing:
-            own = self._view.folder
-            folder = own if path is None else IndexFolder(Path(path).resolve())
-            if folder is None:
-                raise ValueError("path is missing: the index has not been saved yet")
-            if own is not None and folder.path == own.path:
-                folder = own
-            with folder.locked(timeout):
-                # The folder may have been deleted since it was opened.
-                if folder is not own or not folder.holds_index():
-                    self._write(folder, self._state.unsaved())
-                else:
-                    self._take_up(folder)
-                    self._write(folder, self._state)
-
-    def _take_up(self, folder: IndexFolder) -> None:
-        """Merge in what another process saved to the index's folder since it was last read or written."""
-        manifest = folder.read_manifest()
-        view = self._view
-        if view.pending is not None and manifest.generation == view.pending.generation:
-            view = self._current = replace(view, saved=view.pending, pending=None)
-        saved = view.saved
-        if saved is None or manifest.generation == saved.generation:
-            return
-        if manifest.uid != saved.uid:
-            raise FileExistsError(
-                f"another index was saved to {folder.path} since this one was opened; save to another folder"
-            )
-        disk = folder.read()
-        self._current = _View(merge(saved, view.state, disk, may_be_there=view.pending is not None), folder, disk)
-
-    def _write(self, folder: IndexFolder, state: IndexState) -> None:
-        """Write a state to a locked folder; whatever happens, adopt it if and only if it was committed."""
-        written, pending = None, self._view.pending
-        try:
-            written = folder.write_parts(state)
-            self._current = replace(self._view, pending=written)
-            folder.commit(written)
-        finally:
-            if written is not None and folder.holds_generation(written.generation):
-                self._current = _View(written, folder, written)
-            else:
-                self._current = replace(self._view, pending=pending)
-                folder.delete_left_overs()
-        folder.write_backup()
-        folder.delete_left_overs()
+        folder = None if path is None else Path(path)
+        self._store.save(folder, check_number(timeout, "timeout", low=0))
 
     @contextmanager
     def locked(self, timeout: float = _TIMEOUT) -> Iterator[Self]:
@@ -444,11 +418,7 @@ class BinaryIndex(Index):
         ...     ids = index.add(np.array([[1], [2]], dtype=np.uint8))
         ...     index.save()
         """
-        folder = self._view.folder
-        if folder is None:
-            raise ValueError("the index has not been saved yet: there is no folder to lock")
-        with self._changing, folder.locked(check_number(timeout, "timeout", low=0)):
-            self._take_up(folder)
+        with self._store.locked(check_number(timeout, "timeout", low=0)):
             yield self
 
     def refresh(self) -> None:
@@ -459,10 +429,7 @@ class BinaryIndex(Index):
         FileExistsError
             If another process changed the same items, or replaced the index.
         """
-        with self._changing:
-            folder = self._view.folder
-            if folder is not None:
-                self._take_up(folder)
+        self._store.refresh()
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Self:
@@ -477,52 +444,35 @@ class BinaryIndex(Index):
         FileFormatError
             If it is not an index, damaged, or from a newer version of h2q.
         """
-        folder = IndexFolder(Path(path).resolve())
-        state = folder.read()
+        store = IndexStore.open(Path(path))
+        state = store.state
         try:
             index = cls(state.n_bits, quantizer=state.quantizer, **state.options)
         except (TypeError, ValueError) as error:
             raise FileFormatError(
-                f"{folder.path / MANIFEST} has options that this h2q does not know: {error}"
+                f"{store.path}: {MANIFEST} has options that this h2q does not know: {error}"
             ) from error
-        index._current = _View(state, folder, state)
+        index._open_store = store
         return index
 
     def close(self) -> None:
         """Release the mapped files without saving; the index cannot be used any more."""
-        self._current = None
+        self._open_store = None
 
     def compact(self) -> None:
         """Make one segment of all, without the removed items; the next `save` writes it whole.
 
         Use it after many additions or removals: a search scans every segment.
         """
-        with self._changing:
+        with self._store.changing:
             state = self._state
             if state.segments:
-                self._set_state(replace(state, segments=(join(state.segments),)))
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Return what pickle stores: the folder if all is saved there, otherwise the items."""
-        view = self._view
-        if view.folder is not None and view.state is view.saved:
-            return {"path": view.folder.path}
-        return {"state": view.state.unsaved()}
-
-    def __setstate__(self, stored: dict[str, Any]) -> None:
-        self._changing = threading.RLock()
-        self._current = self.open(stored["path"])._current if "path" in stored else _View(stored["state"])
+                self._store.state = replace(state, segments=(join(state.segments),))
 
     def _columns(self, items: Any) -> dict[str, NDArray[Any]]:
         """Return the columns of new items, all but their ids."""
         state = self._state
-        checked = check_items(items, "items", state.n_bits, state.quantizer)
-        if checked.dtype != np.uint8:
-            columns = {"codes": state.quantizer.encode(checked)}
-            return columns | {"embeddings": checked} if self.keeps_embeddings else columns
-        if self.keeps_embeddings:
-            raise TypeError("items are codes, but this index keeps embeddings: add the embeddings themselves")
-        return {"codes": checked}
+        return columns_of(items, state.n_bits, state.quantizer, keep_embeddings=self.keeps_embeddings)
 
 
 def _with_items(

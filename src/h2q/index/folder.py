@@ -37,7 +37,7 @@ from h2q.files import (
 )
 from h2q.files.safetensors_layout import read_layout
 from h2q.index.columns import CHECKSUMS_SUFFIX, MappedColumns, block_checksums
-from h2q.index.manifest import PART_NAME, Manifest, PartFile, SegmentFile
+from h2q.index.manifest import PART_NAME, Manifest, PartFile, QuantizerFile, SegmentFile
 from h2q.index.segments import Segment
 from h2q.index.state import IndexState
 
@@ -182,7 +182,7 @@ class IndexFolder:
         if state.quantizer is not None and quantizer_file is None:
             name = _new_name("quantizer")
             state.quantizer.save(self.path / name)
-            quantizer_file = PartFile(name, seal_of(self.path / name))
+            quantizer_file = QuantizerFile(name, seal_of(self.path / name), state.quantizer.fingerprint())
         return replace(
             state,
             segments=segments,
@@ -265,9 +265,11 @@ def read_state(folder: Path, manifest: Manifest) -> IndexState:
         If a file is damaged, or not the one that the manifest names.
     """
     removed = read_removed(folder, manifest)
-    segments = []
+    segments: list[Segment] = []
     for file in manifest.segments:
         segment = Segment(read_segment(folder, file, manifest.n_bits), file=file)
+        if segments and segment.columns.keys() != segments[0].columns.keys():
+            raise FileFormatError(f"{folder / file.file} has other columns than the segments before it")
         segments.append(segment.without(removed[file.file]) if file.file in removed else segment)
     state = IndexState(
         manifest.n_bits,
@@ -315,8 +317,10 @@ def read_quantizer(folder: Path, manifest: Manifest) -> Any:
         return None
     # The name resolves here: an index without a quantizer never waits for scikit-learn.
     quantizer = quantization.load_quantizer(check_seal(folder, manifest.quantizer))
-    if quantizer.n_bits_ != manifest.n_bits:
-        raise FileFormatError(f"{folder} is damaged: its quantizer makes codes of {quantizer.n_bits_} bits")
+    if quantizer.fingerprint() != manifest.quantizer.fingerprint or quantizer.n_bits_ != manifest.n_bits:
+        raise FileFormatError(
+            f"{folder / manifest.quantizer.file} is not the quantizer that made the codes of {folder}"
+        )
     return quantizer
 
 

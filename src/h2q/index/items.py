@@ -8,8 +8,61 @@ from numpy.typing import NDArray
 
 from h2q.checks import as_codes, as_embeddings
 from h2q.errors import describe
+from h2q.quantization.scoring import EncodedItems
 
-__all__ = ["check_items"]
+__all__ = ["check_items", "columns_of"]
+
+
+def columns_of(items: Any, n_bits: int, quantizer: Any, *, keep_embeddings: bool) -> dict[str, NDArray[Any]]:
+    """Return the columns of new items, all but their ids, or say what is wrong with the items.
+
+    Parameters
+    ----------
+    items : array-like or EncodedItems
+        Packed codes, embeddings, or what a quantizer's `encode_items` returned.
+    n_bits : int
+        Bits of a code.
+    quantizer : fitted quantizer or None
+        Encodes embeddings.
+    keep_embeddings : bool
+        Whether the embeddings are a column.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the items do not have what the columns hold, or see `check_items`.
+    """
+    has_scalars = quantizer is not None and quantizer.scalar_tables() is not None
+    embeddings = None
+    if isinstance(items, EncodedItems):
+        encoded = EncodedItems(as_codes(items.codes, n_bits, "items"), items.scalars)
+    else:
+        checked = check_items(items, "items", n_bits, quantizer)
+        if checked.dtype == np.uint8:
+            encoded = EncodedItems(checked)
+        else:
+            encoded, embeddings = quantizer.encode_items(checked), checked
+    if keep_embeddings and embeddings is None:
+        raise TypeError("items are codes, but this index keeps embeddings: add the embeddings themselves")
+    columns: dict[str, NDArray[Any]] = {"codes": encoded.codes}
+    if has_scalars:
+        columns["scalars"] = _check_scalars(encoded)
+    if keep_embeddings and embeddings is not None:
+        columns["embeddings"] = embeddings
+    return columns
+
+
+def _check_scalars(encoded: EncodedItems) -> NDArray[np.uint8]:
+    """Return the scalars of items whose quantizer stores them."""
+    scalars = encoded.scalars
+    if scalars is None:
+        raise TypeError(
+            "items are codes alone, but the quantizer of this index stores a scalar beside each: add the embeddings, "
+            "or what the quantizer's encode_items returns"
+        )
+    if not isinstance(scalars, np.ndarray) or scalars.dtype != np.uint8 or scalars.shape != (len(encoded.codes),):
+        raise ValueError(f"scalars must be uint8 of shape ({len(encoded.codes)},); got {describe(scalars)}")
+    return scalars
 
 
 def check_items(items: Any, name: str, n_bits: int, quantizer: Any, *, allow_1d: bool = False) -> NDArray[Any]:

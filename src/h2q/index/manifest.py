@@ -9,7 +9,7 @@ from h2q._version import __version__
 from h2q.errors import FileFormatError, describe
 from h2q.files import FORMAT_VERSION
 
-__all__ = ["PART_NAME", "Manifest", "PartFile", "SegmentFile"]
+__all__ = ["PART_NAME", "Manifest", "PartFile", "QuantizerFile", "SegmentFile"]
 
 KIND = "BinaryIndex"
 # The names of the files of an index, exactly: nothing else is ever deleted.
@@ -50,6 +50,19 @@ class SegmentFile(PartFile):
 
 
 @dataclass(frozen=True)
+class QuantizerFile(PartFile):
+    """The file of the quantizer.
+
+    Attributes
+    ----------
+    fingerprint : str
+        Names the quantizer; see `h2q.quantization.base.BaseQuantizer.fingerprint`.
+    """
+
+    fingerprint: str
+
+
+@dataclass(frozen=True)
 class Manifest:
     """What an index folder holds.
 
@@ -71,7 +84,7 @@ class Manifest:
         Files with the items.
     removed : PartFile or None
         File with the removed rows of each segment.
-    quantizer : PartFile or None
+    quantizer : QuantizerFile or None
         File of the quantizer.
     """
 
@@ -83,7 +96,7 @@ class Manifest:
     options: dict[str, Any]
     segments: tuple[SegmentFile, ...]
     removed: PartFile | None
-    quantizer: PartFile | None
+    quantizer: QuantizerFile | None
 
     @property
     def files(self) -> set[str]:
@@ -119,7 +132,8 @@ class Manifest:
                 raise FileFormatError(f"{path} is damaged: its {key} is {describe(document[key])}")
         try:
             segments = tuple(SegmentFile(**entry) for entry in document["segments"])
-            removed, quantizer = (None if document[k] is None else PartFile(**document[k]) for k in _PARTS)
+            removed = None if document["removed"] is None else PartFile(**document["removed"])
+            quantizer = None if document["quantizer"] is None else QuantizerFile(**document["quantizer"])
         except TypeError as error:
             raise FileFormatError(f"{path} is damaged: it does not describe its files: {error}") from error
         manifest = cls(**{key: document[key] for key in _ENTRIES} | {
@@ -134,7 +148,6 @@ class Manifest:
 
 
 _PART = (dict, type(None))
-_PARTS = ("removed", "quantizer")
 _ENTRIES: dict[str, type | tuple[type, ...]] = {
     "uid": str, "generation": str, "n_bits": int, "items": int, "next_id": int, "options": dict, "segments": list,
     "removed": _PART, "quantizer": _PART,

@@ -62,12 +62,12 @@ class Index(ABC):
         """Return the packed codes of items, shape (n, ceil(n_bits / 8))."""
 
     @abstractmethod
-    def search(self, queries: Any, k: int = 10, *, scoring: str = "hamming", rerank: int | None = None) -> Neighbors:
+    def search(self, queries: Any, k: int = 10, *, scoring: str = "auto", rerank: int | None = None) -> Neighbors:
         """Return the k nearest items of each query, nearest first."""
 
     @abstractmethod
-    def search_radius(self, queries: Any, radius: int) -> RadiusNeighbors:
-        """Return all items within a Hamming distance of each query, nearest first."""
+    def search_radius(self, queries: Any, radius: int, *, limit: int | None = None) -> RadiusNeighbors:
+        """Return the items within a Hamming distance of each query, all or the nearest, nearest first."""
 
     def warm_up(self) -> None:  # noqa: B027  # engines without compiled kernels have nothing to do
         """Load what the first search would otherwise wait for."""

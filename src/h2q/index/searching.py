@@ -1,4 +1,4 @@
-"""Exact search over the segments of an index: by codes, by weighted codes, and by kept embeddings."""
+"""Exact search over the segments of an index: by codes, by estimated distances, and by kept embeddings."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from h2q.hamming.neighbors import Neighbors, RadiusNeighbors
 from h2q.hamming.scans import NearestScan, RadiusScan
 from h2q.index.segments import Segment, gather
 
-__all__ = ["nearest_by_codes", "nearest_by_weights", "rerank", "search_in_steps", "within"]
+__all__ = ["nearest_by_codes", "nearest_by_estimates", "rerank", "search_in_steps", "within"]
 
 _STEP_QUERIES, _STEP_BYTES = 4096, 256 << 20
 
@@ -24,20 +24,60 @@ def nearest_by_codes(segments: Sequence[Segment], codes: NDArray[np.uint8], k: i
     return scan.finish()
 
 
-def nearest_by_weights(segments: Sequence[Segment], weights: NDArray[np.float32], k: int) -> Neighbors:
-    """Return the k items nearest to each rotated query by the sum of abs(weight) over the bits that differ."""
-    scan = AsymmetricScan(weights, k)
+def nearest_by_estimates(
+    segments: Sequence[Segment],
+    weights: NDArray[np.float32],
+    constants: NDArray[np.float32],
+    tables: tuple[NDArray[np.float32], NDArray[np.float32]] | None,
+    k: int,
+) -> Neighbors:
+    """Return the k items with the smallest estimated distances; there must be at least k items.
+
+    The estimate for query q and item x with signs b is ``constants[q] - (scale[x] * <weights[q], b> + offset[x])``.
+
+    Parameters
+    ----------
+    segments : sequence of Segment
+        The items; with a column ``scalars`` if there are tables.
+    weights, constants : ndarrays of float32, shapes (n_queries, n_bits), (n_queries,)
+        See `h2q.quantization.base.BaseQuantizer.asymmetric_queries`.
+    tables : (scales, offsets), ndarrays of float32, shape (256,), or None
+        Scale and offset that each value of the scalars stands for; None: 1 and 0.
+    k : int
+        Neighbors of a query.
+    """
+    if tables is None:
+        scan = AsymmetricScan(weights, k)
+    else:
+        scan = AsymmetricScan(weights, k, scales=tables[0], offsets=tables[1])
     for segment in segments:
-        scan.add(segment.codes, segment.ids, segment.alive)
-    return scan.finish()
+        scalars = None if tables is None else segment.columns["scalars"]
+        scan.add(segment.codes, segment.ids, segment.alive, scalars)
+    neighbors = scan.finish()
+    distances = neighbors.distances
+    if tables is None:
+        # The weighted Hamming distance is (|w|_1 - <w, b>) / 2.
+        distances = 2 * distances - np.abs(weights).sum(axis=1)[:, None]
+    return Neighbors(neighbors.ids, constants[:, None] + distances)
 
 
-def within(segments: Sequence[Segment], codes: NDArray[np.uint8], radius: int) -> RadiusNeighbors:
-    """Return all items within a Hamming distance of each code."""
-    scan = RadiusScan(codes, radius)
-    for segment in segments:
-        scan.add(segment.codes, segment.ids, segment.alive)
-    return scan.finish()
+def within(
+    segments: Sequence[Segment], codes: NDArray[np.uint8], radius: int, limit: int | None = None
+) -> RadiusNeighbors:
+    """Return all items within a Hamming distance of each code, or the `limit` nearest of them."""
+    if limit is None:
+        scan = RadiusScan(codes, radius)
+        for segment in segments:
+            scan.add(segment.codes, segment.ids, segment.alive)
+        return scan.finish()
+    limit = min(limit, sum(len(segment) for segment in segments))
+    if limit == 0:
+        empty = np.zeros(0, np.int64)
+        return RadiusNeighbors(np.zeros(len(codes) + 1, np.int64), empty, empty.astype(np.int32))
+    nearest = nearest_by_codes(segments, codes, limit)
+    near = nearest.distances <= radius
+    offsets = np.concatenate([[0], np.cumsum(np.count_nonzero(near, axis=1))])
+    return RadiusNeighbors(offsets, nearest.ids[near], nearest.distances[near])
 
 
 def rerank(
@@ -55,19 +95,22 @@ def rerank(
         Candidates of each query.
     k : int
         At most n_candidates.
-    metric : {"cosine", "euclidean"}
-        The distance: 1 - cosine (1 where an embedding is zero), or Euclidean.
+    metric : {"cosine", "euclidean", "inner_product"}
+        The distance: 1 - cosine (1 if an embedding is zero), squared Euclidean, or the negative inner product.
     """
     kept = np.empty((ids.size, embeddings.shape[1]), np.float32)
     gather(segments, "embeddings", ids.ravel(), kept)
     candidates = kept.reshape(*ids.shape, -1)
-    if metric == "cosine":
-        products = np.einsum("qcd,qd->qc", candidates, embeddings)
-        norms = np.linalg.norm(candidates, axis=2) * np.linalg.norm(embeddings, axis=1)[:, None]
-        distances = 1 - np.divide(products, norms, out=np.zeros_like(products), where=norms > 0)
+    if metric == "euclidean":
+        differences = candidates - embeddings[:, None]
+        distances = np.einsum("qcd,qcd->qc", differences, differences)
     else:
-        distances = np.linalg.norm(candidates - embeddings[:, None], axis=2)
-    return _sorted(ids, distances, k)
+        distances = -np.einsum("qcd,qd->qc", candidates, embeddings)
+    if metric == "cosine":
+        norms = np.linalg.norm(candidates, axis=2) * np.linalg.norm(embeddings, axis=1)[:, None]
+        distances = 1 + np.divide(distances, norms, out=np.zeros_like(distances), where=norms > 0)
+    order = np.lexsort((ids, distances), axis=-1)[:, :k]
+    return Neighbors(np.take_along_axis(ids, order, 1), np.take_along_axis(distances, order, 1))
 
 
 def search_in_steps(
@@ -77,8 +120,8 @@ def search_in_steps(
     *,
     quantizer: Any,
     scoring: str,
-    candidates: int | None = None,
     metric: str = "cosine",
+    candidates: int | None = None,
     step_bytes: int = _STEP_BYTES,
 ) -> Neighbors:
     """Search for some queries at a time, as many as fit in `step_bytes` of working memory.
@@ -92,13 +135,13 @@ def search_in_steps(
     k : int
         Neighbors of a query; at most the number of items.
     quantizer : fitted quantizer or None
-        Encodes or rotates embeddings.
+        Encodes embeddings, or prepares them for asymmetric scoring.
     scoring : {"hamming", "asymmetric"}
-        The distance.
+        Distance of queries and codes.
+    metric : {"cosine", "euclidean", "inner_product"}
+        Distance that asymmetric scoring estimates, and that re-ranking computes.
     candidates : int, optional
-        Re-rank so many items by the embeddings that the index keeps.
-    metric : {"cosine", "euclidean"}
-        The distance of re-ranking.
+        Number of items to re-rank by the embeddings that the index keeps.
     step_bytes : int
         Working memory.
     """
@@ -115,7 +158,9 @@ def search_in_steps(
     for start in range(0, max(len(queries), 1), step):
         some = queries[start : start + step]
         if scoring == "asymmetric":
-            neighbors = nearest_by_weights(segments, quantizer.transform(some), n_candidates)
+            prepared = quantizer.asymmetric_queries(some, metric)
+            tables = quantizer.scalar_tables()
+            neighbors = nearest_by_estimates(segments, prepared.weights, prepared.constants, tables, n_candidates)
         else:
             codes = some if some.dtype == np.uint8 else quantizer.encode(some)
             neighbors = nearest_by_codes(segments, codes, n_candidates)
@@ -124,9 +169,3 @@ def search_in_steps(
         parts.append(neighbors)
     ids = np.concatenate([part.ids for part in parts])
     return Neighbors(ids, np.concatenate([part.distances for part in parts]))
-
-
-def _sorted(ids: NDArray[np.int64], distances: NDArray[np.float32], k: int) -> Neighbors:
-    """Return the k nearest of each row, by distance and then id."""
-    order = np.lexsort((ids, distances), axis=-1)[:, :k]
-    return Neighbors(np.take_along_axis(ids, order, 1), np.take_along_axis(distances, order, 1))

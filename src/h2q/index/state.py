@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
-from h2q.index.manifest import PartFile
+from h2q.index.manifest import QuantizerFile
 from h2q.index.segments import Segment
 
 __all__ = ["IndexState"]
@@ -29,7 +29,7 @@ class IndexState:
         Names the index that the folder holds; empty before the first save.
     generation : str
         Names the save that wrote this state; empty before the first.
-    quantizer_file : PartFile or None
+    quantizer_file : QuantizerFile or None
         File that holds the quantizer; None: not saved yet.
     """
 
@@ -40,7 +40,7 @@ class IndexState:
     options: dict[str, Any]
     uid: str = ""
     generation: str = ""
-    quantizer_file: PartFile | None = None
+    quantizer_file: QuantizerFile | None = None
 
     def __len__(self) -> int:
         """Return the number of items."""
