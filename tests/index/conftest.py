@@ -1,4 +1,7 @@
-"""Faults that any engine can be put through: kills, interrupts, bit flips."""
+"""Faults that any engine can be put through: kills, interrupts, bit flips.
+
+``H2Q_FAULTS=4`` runs four times as many of each.
+"""
 
 import multiprocessing
 import os
@@ -17,6 +20,12 @@ Kill = Callable[..., list[Any]]
 
 def _run(connection: Any, work: Callable[..., None], arguments: tuple[Any, ...]) -> None:
     work(connection.send, *arguments)
+
+
+@pytest.fixture
+def times() -> Callable[[int], int]:
+    """Return how often to repeat a fault: the given number, times the environment variable H2Q_FAULTS."""
+    return lambda number: number * int(os.environ.get("H2Q_FAULTS", "1"))
 
 
 @pytest.fixture

@@ -65,9 +65,11 @@ def add_remove_save(acknowledge: Any, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("with_signal", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_a_killed_process_loses_nothing_that_it_acknowledged(folder: Path, kill: Any, with_signal: int) -> None:
+def test_a_killed_process_loses_nothing_that_it_acknowledged(
+    folder: Path, kill: Any, times: Any, with_signal: int
+) -> None:
     generator = np.random.default_rng(with_signal)
-    for _ in range(50 if with_signal == signal.SIGKILL else 15):
+    for _ in range(times(13 if with_signal == signal.SIGKILL else 4)):
         before = set(BinaryIndex.open(folder).ids.tolist())
         _, *acknowledged = kill(add_remove_save, folder, after=generator.uniform(0, 0.08), with_signal=with_signal)
         for new, gone in acknowledged:
@@ -92,10 +94,10 @@ def files_of(folder: Path) -> list[str]:
 
 # Python itself leaves a file to the garbage collector where the interrupt comes between opening and entering a block.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
-def test_an_interrupted_save_can_be_repeated(folder: Path, interrupt: Any) -> None:
+def test_an_interrupted_save_can_be_repeated(folder: Path, interrupt: Any, times: Any) -> None:
     generator = np.random.default_rng(0)
     index, expected, interrupted = BinaryIndex.open(folder), set(range(50)), 0
-    for turn in range(300):
+    for turn in range(times(75)):
         new = range(1000 + 3 * turn, 1003 + 3 * turn)
         index.add(codes_of(new), ids=new)
         index.remove([min(expected)])
@@ -111,7 +113,7 @@ def test_an_interrupted_save_can_be_repeated(folder: Path, interrupt: Any) -> No
                 index.save()
                 assert set(BinaryIndex.open(folder).ids.tolist()) == expected
     index.save()
-    assert interrupted > 50
+    assert interrupted > times(75) // 6
     assert_holds(folder, expected)
 
 
@@ -197,11 +199,11 @@ def answers(folder: Path) -> list[Any]:
 
 
 @pytest.mark.parametrize("kind", ["manifest.json", "manifest.backup.json", "segment", "removed", "quantizer"])
-def test_a_flipped_bit_is_found_and_its_file_named(full_folder: Path, flip: Any, kind: str) -> None:
+def test_a_flipped_bit_is_found_and_its_file_named(full_folder: Path, flip: Any, times: Any, kind: str) -> None:
     generator = np.random.default_rng(0)
     truth = answers(full_folder)
     files = sorted(file for file in full_folder.iterdir() if file.name.startswith(kind))
-    for turn in range(200):
+    for turn in range(times(50)):
         file = files[turn % len(files)]
         with flip(file, generator) as bit:
             try:
@@ -286,7 +288,7 @@ def test_threads_add_remove_save_and_search_at_once(folder: Path) -> None:
             stop.set()
 
     def change(number: int) -> None:
-        for turn in range(150):
+        for turn in range(60):
             new = [10_000 * (number + 1) + 3 * turn + i for i in range(3)]
             index.add(codes_of(new), ids=new)
             index.remove(new[:1])
