@@ -6,7 +6,7 @@ PIP := $(BIN)/pip install --quiet --constraint constraints.txt
 
 .PHONY: demo test lint types unit wheel torchvision format clean
 
-demo: $(VENV)/.images
+demo: $(VENV)/.demo
 	$(BIN)/h2q demo
 
 test: lint types wheel torchvision unit
@@ -36,13 +36,13 @@ $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 13) else "h2q needs Python 3.11 to 3.13; name one: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.images: pyproject.toml constraints.txt | $(BIN)/python
-	$(PIP) --editable ".[images,plots]"
+$(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) --editable ".[learn,images,plots]"
 	touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) --editable ".[dev]"
-	touch $@ $(VENV)/.images
+	touch $@ $(VENV)/.demo
 
 clean:
 	rm -rf $(VENV) .build dist .mypy_cache .ruff_cache .pytest_cache
