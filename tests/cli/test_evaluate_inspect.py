@@ -112,7 +112,7 @@ def test_queries_that_are_all_skipped_have_no_score(run, document, tmp_path: Pat
         (
             2,
             ("queries.npz:embeddings", "items.npz:embeddings", *LABEL_OPTIONS, "--bits", "8"),
-            "it goes with codes, and queries.npz:embeddings holds embeddings",
+            "it is for codes, and queries.npz:embeddings holds embeddings",
         ),
         (1, (*CODES, *LABEL_OPTIONS, "--bits", "7"), "query_codes must have shape (n, 1)"),
         (1, (*CODES, LABEL_OPTIONS[0], LABEL_OPTIONS[3], *LABEL_OPTIONS[2:]), "query_labels must have 300 rows"),
@@ -136,7 +136,7 @@ def test_inspect_says_what_the_library_finds(run, document) -> None:
     assert found["quantization_error_l2"] == pytest.approx(expected.quantization_error_l2)
     shown = run("inspect", *options).stdout
     for text in (
-        f"distinct codes      {expected.distinct_codes:,}",
+        f"distinct codes       {expected.distinct_codes:,}",
         f"L2 {expected.quantization_error_l2:.4f}",
         f"a similar pair is nearer in {100 * expected.separation:.1f}% of the cases",
         *expected.findings,
