@@ -15,6 +15,7 @@ log=$environment.log
 requirements() {
     echo torch==2.14.1
     echo torchvision==0.29.1
+    echo timm==1.0.31
     "${PYTHON:-.venv/bin/python}" - <<'END'
 import tomllib
 
@@ -48,7 +49,7 @@ if [ "$(cat "$environment/complete" 2>/dev/null)" != "$(requirements | sha256sum
     if ! make_environment; then
         {
             echo "=================================================================================="
-            echo "SKIPPED: the tests of AlexNet, VGG-16 and ResNet-50 did NOT run:"
+            echo "SKIPPED: the tests of the backbones of torchvision and timm did NOT run:"
             echo "the environment for torchvision could not be made in $environment"
             tail -n 5 "$log"
             echo "=================================================================================="

@@ -122,7 +122,7 @@ def test_a_module_that_gives_no_features_says_what_is_missing(module):
 
 
 def test_names_types_and_sizes_are_checked():
-    with pytest.raises(ValueError, match=r"one of efficientnet-lite0, alexnet, vgg16, resnet50; got 'resnet'"):
+    with pytest.raises(ValueError, match=r"one of efficientnet-lite0, alexnet, vgg16, resnet18, .*; got 'resnet'"):
         load_backbone("resnet")
     with pytest.raises(ValueError, match="embeddings from elsewhere need no backbone: train a head on them"):
         load_backbone("none")
@@ -132,6 +132,10 @@ def test_names_types_and_sizes_are_checked():
         load_backbone("efficientnet-lite0", image_size=100)
     with pytest.raises(ValueError, match="image_size must be at least 32; got 0"):
         load_backbone("efficientnet-lite0", image_size=0)
+    with pytest.raises(ValueError, match="image_size of dinov2-small must be a multiple of 14; got 256"):
+        load_backbone("dinov2-small", image_size=256)
+    with pytest.raises(ValueError, match="image_size of vit-b16 must be 224, that of its positions; got 384"):
+        load_backbone("vit-b16", image_size=384)
 
 
 def test_a_torchvision_that_does_not_load_beside_this_torch_is_explained(monkeypatch, tmp_path):
@@ -150,6 +154,36 @@ def test_without_torchvision_the_error_says_how_to_install_it(monkeypatch):
         load_backbone("alexnet")
 
 
+def test_without_timm_the_error_says_how_to_install_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(MissingDependencyError, match=r'timm: pip install "h2q\[timm\]"'):
+        load_backbone("dinov2-small")
+
+
+def test_networks_of_timm_are_asked_for_without_a_classifier_and_for_any_size(monkeypatch, tmp_path, picture):
+    """A stand-in for timm, which needs torchvision: what is asked of it, and that local weights are loaded."""
+    asked = []
+
+    class StandIn:
+        @staticmethod
+        def create_model(name, **options):
+            asked.append((name, options))
+            return Tiny(width=384)
+
+    monkeypatch.setitem(sys.modules, "timm", StandIn)
+    trained = Tiny(width=384)
+    torch.save(trained.state_dict() | {"head.weight": torch.zeros(2, 384)}, tmp_path / "weights.pth")
+    backbone = load_backbone("dinov2-small", weights=tmp_path / "weights.pth", image_size=56)
+    options = {"pretrained": False, "num_classes": 0, "dynamic_img_size": True}
+    assert asked == [("vit_small_patch14_dinov2", options)]
+    images = backbone.preprocess(picture)[None]
+    assert images.shape == (1, 3, 56, 56)
+    with torch.inference_mode():
+        torch.testing.assert_close(backbone.module(images), trained(images))
+    load_backbone("dinov2-base")
+    assert asked[1] == ("vit_base_patch14_dinov2", options | {"pretrained": True})
+
+
 @pytest.fixture
 def models():
     return pytest.importorskip("torchvision").models
@@ -157,10 +191,19 @@ def models():
 
 @pytest.mark.torchvision
 @pytest.mark.parametrize(
-    ("name", "last_layer"), [("alexnet", "classifier.6"), ("vgg16", "classifier.6"), ("resnet50", "fc")]
+    ("name", "theirs", "last_layer"),
+    [
+        ("alexnet", "alexnet", "classifier.6"),
+        ("vgg16", "vgg16", "classifier.6"),
+        ("resnet18", "resnet18", "fc"),
+        ("resnet50", "resnet50", "fc"),
+        ("vit-b16", "vit_b_16", "heads"),
+        ("swin-t", "swin_t", "head"),
+        ("convnext-tiny", "convnext_tiny", "classifier.2"),
+    ],
 )
-def test_torchvision_networks_lose_their_last_layer_only(models, name, last_layer, picture, tmp_path):
-    network = models.get_model(name, weights=None).eval()
+def test_torchvision_networks_lose_their_last_layer_only(models, name, theirs, last_layer, picture, tmp_path):
+    network = models.get_model(theirs, weights=None).eval()
     torch.save(network.state_dict(), tmp_path / "weights.pth")
     backbone = load_backbone(name, weights=tmp_path / "weights.pth")
     (tmp_path / "weights.pth").unlink()  # half a gigabyte for VGG-16
@@ -173,12 +216,31 @@ def test_torchvision_networks_lose_their_last_layer_only(models, name, last_laye
 
 
 @pytest.mark.torchvision
-@pytest.mark.parametrize("name", ["alexnet", "vgg16", "resnet50"])
-def test_torchvision_networks_are_normalised_as_their_weights_were_trained(models, name):
-    transforms = models.get_model_weights(name).DEFAULT.transforms()
-    backbone = load_backbone(name, pretrained=False)
-    assert (backbone.mean, backbone.std) == (tuple(transforms.mean), tuple(transforms.std))
-    assert transforms.crop_size == [backbone.image_size]
+@pytest.mark.parametrize("name", sorted(set(BACKBONES) - {"efficientnet-lite0"}))
+def test_every_recipe_has_the_width_and_normalization_of_its_network(models, name):
+    recipe = BACKBONES[name]
+    if name.startswith("dinov2"):
+        timm = pytest.importorskip("timm")
+        config = timm.get_pretrained_cfg(f"vit_{name.split('-')[1]}_patch14_dinov2")
+        assert (recipe.mean, recipe.std) == (config.mean, config.std)
+    else:
+        theirs = name.replace("-b", "_b_").replace("-l", "_l_") if name.startswith("vit") else name.replace("-", "_")
+        transforms = models.get_model_weights(theirs).DEFAULT.transforms()
+        assert (recipe.mean, recipe.std) == (tuple(transforms.mean), tuple(transforms.std))
+        assert transforms.crop_size == [recipe.image_size]
+    with torch.device("meta"):
+        network = recipe.load(None, False).eval()
+        if name.startswith("dinov2"):
+            assert network.num_features == recipe.n_features
+        else:
+            assert network(torch.zeros(1, 3, 224, 224)).shape == (1, recipe.n_features)
+
+
+@pytest.mark.torchvision
+def test_dinov2_takes_images_of_any_size_that_its_patches_divide(picture):
+    pytest.importorskip("timm")
+    backbone = load_backbone("dinov2-small", pretrained=False, image_size=56)
+    assert extract_features([picture] * 2, backbone).shape == (2, 384)
 
 
 @pytest.mark.torchvision

@@ -37,7 +37,7 @@ def embed(
         Path | None, typer.Option(help="A hasher from h2q train: its embeddings instead of the backbone's features.")
     ] = None,
     backbone: Annotated[
-        str, typer.Option(help="Network: efficientnet-lite0, alexnet, vgg16 or resnet50.")
+        str, typer.Option(help="Network, such as efficientnet-lite0, resnet50, vit-b16, dinov2-small.")
     ] = "efficientnet-lite0",
     image_size: Annotated[int | None, typer.Option(min=1, help="Side in pixels that images are resized to.")] = None,
     root: Annotated[Path | None, typer.Option(help="Folder of a data set that is given by its name.")] = None,

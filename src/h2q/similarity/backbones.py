@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -138,6 +138,26 @@ def _torchvision(name: str, last_layer: str) -> Callable[[State | None, bool], "
     return load
 
 
+def _timm(name: str) -> Callable[[State | None, bool], "torch.nn.Module"]:
+    """A network of timm without a classifier, for images of any size that its patches divide."""
+
+    def load(state: State | None, pretrained: bool) -> "torch.nn.Module":
+        timm = require("timm", "timm")
+        try:
+            network: torch.nn.Module = timm.create_model(
+                name, pretrained=pretrained and state is None, num_classes=0, dynamic_img_size=True
+            )
+        except OSError as error:
+            raise OSError(
+                f"the weights of {name} cannot be downloaded ({error}); give a local state_dict with weights=path"
+            ) from error
+        if state is not None:
+            _load_state(network, state, ("head.",))
+        return network
+
+    return load
+
+
 def _read_state(path: str | os.PathLike[str]) -> State:
     """Read a state_dict from a safetensors file, or from a file of torch.save that holds tensors and nothing else."""
     import pickle
@@ -178,19 +198,49 @@ def _load_state(network: "torch.nn.Module", state: State, last_layer: tuple[str,
 
 @dataclass(frozen=True)
 class _Recipe:
+    """How to load a backbone, and what it takes and gives."""
+
     load: Callable[[State | None, bool], "torch.nn.Module"]
     n_features: int
-    image_size: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    image_size: int = 224
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    size_step: int = 1  # image sizes must be a multiple of it
+    fixed_size: bool = False
 
 
-# EfficientNet-Lite was trained on (pixel - 127) / 128; torchvision's networks on the mean and deviation of ImageNet.
-BACKBONES = {
-    "efficientnet-lite0": _Recipe(_efficientnet_lite0, 1280, 128, (127 / 255,) * 3, (128 / 255,) * 3),
-    "alexnet": _Recipe(_torchvision("alexnet", "classifier.6"), 4096, 224, IMAGENET_MEAN, IMAGENET_STD),
-    "vgg16": _Recipe(_torchvision("vgg16", "classifier.6"), 4096, 224, IMAGENET_MEAN, IMAGENET_STD),
-    "resnet50": _Recipe(_torchvision("resnet50", "fc"), 2048, 224, IMAGENET_MEAN, IMAGENET_STD),
+def _of_torchvision(names: Mapping[str, tuple[str, int]], last_layer: str, **options: Any) -> dict[str, _Recipe]:
+    """Return recipes of networks of one family: names here to names in torchvision and numbers of features."""
+    return {
+        name: _Recipe(_torchvision(theirs, last_layer), n_features, **options)
+        for name, (theirs, n_features) in names.items()
+    }
+
+
+# EfficientNet-Lite was trained on (pixel - 127) / 128, the others on the mean and standard deviation of ImageNet.
+BACKBONES: dict[str, _Recipe] = {
+    "efficientnet-lite0": _Recipe(_efficientnet_lite0, 1280, 128, (127 / 255,) * 3, (128 / 255,) * 3, size_step=32),
+    **_of_torchvision({"alexnet": ("alexnet", 4096), "vgg16": ("vgg16", 4096)}, "classifier.6"),
+    **_of_torchvision(
+        {f"resnet{depth}": (f"resnet{depth}", 512 if depth < 50 else 2048) for depth in (18, 34, 50, 101, 152)}, "fc"
+    ),
+    **_of_torchvision(
+        {"vit-b16": ("vit_b_16", 768), "vit-b32": ("vit_b_32", 768), "vit-l16": ("vit_l_16", 1024)},
+        "heads",
+        fixed_size=True,
+    ),
+    **_of_torchvision({"swin-t": ("swin_t", 768), "swin-s": ("swin_s", 768), "swin-b": ("swin_b", 1024)}, "head"),
+    **_of_torchvision(
+        {
+            "convnext-tiny": ("convnext_tiny", 768),
+            "convnext-small": ("convnext_small", 768),
+            "convnext-base": ("convnext_base", 1024),
+        },
+        "classifier.2",
+    ),
+    "dinov2-small": _Recipe(_timm("vit_small_patch14_dinov2"), 384, size_step=14),
+    "dinov2-base": _Recipe(_timm("vit_base_patch14_dinov2"), 768, size_step=14),
+    "dinov2-large": _Recipe(_timm("vit_large_patch14_dinov2"), 1024, size_step=14),
 }
 
 
@@ -208,10 +258,11 @@ def load_backbone(
 
     Parameters
     ----------
-    backbone : {"efficientnet-lite0", "alexnet", "vgg16", "resnet50"} or torch.nn.Module
-        "efficientnet-lite0" works offline: its ImageNet weights come with the extra ``images``. The others come from
-        torchvision (extra ``vision``), which downloads their weights when they are first used. Of each the last layer
-        is left out. A module of your own must map images (n, 3, image_size, image_size) to features (n, d).
+    backbone : str or torch.nn.Module
+        A name in `BACKBONES`. "efficientnet-lite0" works offline: its ImageNet weights come with the extra ``images``.
+        "dinov2-..." come from timm (extra ``timm``), the others from torchvision (extra ``vision``); both download
+        weights when they are first used. The last layer of each is left out. A module of your own must map images (n,
+        3, image_size, image_size) to features (n, d).
     pretrained : bool
         Whether to load the ImageNet weights (by name only); without them the weights are random.
     weights : path, optional
@@ -219,7 +270,7 @@ def load_backbone(
         last layer is left out.
     image_size : int, optional
         Height and width that images are resized to; by default 128 for "efficientnet-lite0" (multiples of 32 only) and
-        224 otherwise.
+        224 otherwise (only 224 for "vit-...", multiples of 14 for "dinov2-...").
     mean, std : tuple of three floats
         The normalization of a module of your own, in units of the range 0 to 1; ImageNet's by default. Backbones by
         name have theirs.
@@ -245,7 +296,9 @@ def load_backbone(
     Notes
     -----
     Publications: EfficientNet (Tan and Le, ICML 2019; the Lite variant has ReLU6 and no squeeze-and-excitation),
-    AlexNet (Krizhevsky et al., NeurIPS 2012), VGG (Simonyan and Zisserman, ICLR 2015), ResNet (He et al., CVPR 2016).
+    AlexNet (Krizhevsky et al., NeurIPS 2012), VGG (Simonyan and Zisserman, ICLR 2015), ResNet (He et al., CVPR 2016),
+    ViT (Dosovitskiy et al., ICLR 2021), Swin (Liu et al., ICCV 2021), ConvNeXt (Liu et al., CVPR 2022), DINOv2 (Oquab
+    et al., TMLR 2024: trained without labels, so its features are no classifier's).
 
     Examples
     --------
@@ -270,8 +323,10 @@ def load_backbone(
         )
     recipe = BACKBONES[backbone]
     size = check_integer(recipe.image_size if image_size is None else image_size, "image_size", low=32)
-    if backbone == "efficientnet-lite0" and size % 32:
-        raise ValueError(f"image_size of efficientnet-lite0 must be a multiple of 32; got {size}")
+    if size % recipe.size_step:
+        raise ValueError(f"image_size of {backbone} must be a multiple of {recipe.size_step}; got {size}")
+    if recipe.fixed_size and size != recipe.image_size:
+        raise ValueError(f"image_size of {backbone} must be {recipe.image_size}, that of its positions; got {size}")
     module = recipe.load(None if weights is None else _read_state(weights), pretrained).eval()
     return Backbone(backbone, module, recipe.n_features, size, recipe.mean, recipe.std, _digest(module), resize_mode)
 
