@@ -83,7 +83,7 @@ def test_queries_are_never_fitted_on(no_images: Path) -> None:
 @pytest.mark.parametrize(
     ("exit_code", "arguments", "message"),
     [
-        (1, ["--full"], "--full needs CIFAR-10, and there is none here: put its train.parquet"),
+        (1, ["--full"], "--full needs CIFAR-10, which is not here: put its train.parquet"),
         (2, ["--output", "file.txt"], "--output: file.txt is a file; expected a folder"),
         (2, ["--seed", "-1"], "Invalid value for '--seed'"),
     ],
@@ -102,7 +102,7 @@ def test_a_data_folder_that_is_not_there_is_no_reason_for_digits(
 
 def test_full_needs_more_than_the_sample(fails: Any, no_images: Path) -> None:
     shutil.copy(SAMPLE, no_images)
-    assert "only a sample of 6,000 was found" in fails(1, "demo", "--full")
+    assert "only a sample of 6,000 is here" in fails(1, "demo", "--full")
 
 
 def test_all_of_cifar10_gives_the_images_of_the_sample(no_images: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""What the demo runs on: CIFAR-10 where it is, otherwise the digits that scikit-learn carries."""
+"""The data of the demo: CIFAR-10 if it is present, otherwise scikit-learn's digits."""
 
 import importlib.util
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from h2q.datasets.splits import scale_sizes, split_per_class
 
 __all__ = ["DemoData", "load_demo_data"]
 
-_SAMPLE_SEED = 0  # that of scripts/draw_cifar10_sample.py: all of CIFAR-10 gives the images of the sample
+_SAMPLE_SEED = 0  # as in scripts/draw_cifar10_sample.py, so that all of CIFAR-10 gives the images of the sample
 _SAMPLE_PER_CLASS = 600
 _PER_CLASS = {"train": 200, "query": 50, "validation": 20}  # of the sample; the other 330 are the database
 _BACKBONE = "efficientnet-lite0"
@@ -26,21 +26,21 @@ class DemoData:
     Attributes
     ----------
     title : str
-        What it is, for people.
+        Description for people.
     notes : tuple of str
-        What people should know of why it is this.
+        Why the demo uses these data, if there is something to say.
     images : sequence of PIL images, or None
-        Decoded when asked for; None where Pillow is missing.
+        Decoded on access; None if Pillow is missing.
     features : ndarray of float32, shape (n, d)
-        Real-valued; centered on the training images.
+        Real-valued, minus the mean of the training images.
     labels : ndarray of int64, shape (n,)
         Class ids.
     class_names : sequence of str
-        Their names.
+        Names of the classes.
     learnable : bool
-        Whether stage one has something to learn from: images, not digits that need none.
+        Whether stage one applies: to images, not to digits.
     folds : mapping of str to ndarray of int64
-        Rows of "train", "query", "validation" and "database"; no row is in two of them.
+        Rows of "train", "query", "validation" and "database"; each row is in at most one.
     """
 
     title: str
@@ -54,28 +54,28 @@ class DemoData:
 
 
 def load_demo_data(*, full: bool = False, random_state: int = 0) -> DemoData:
-    """Load images, and their features from a frozen EfficientNet-Lite0, computed once and then read from the cache.
+    """Load images and their features from a frozen EfficientNet-Lite0, which are computed once and cached.
 
     Parameters
     ----------
     full : bool
         All 60,000 images of CIFAR-10 with the paper's folds, instead of 6,000.
     random_state : int
-        Of the folds.
+        Seed of the folds.
 
     Returns
     -------
     DemoData
-        Of scikit-learn's digits, with a note that says why, where there is no CIFAR-10 or no PyTorch.
+        If there is no CIFAR-10 or no PyTorch: scikit-learn's digits, with a note that says why.
 
     Raises
     ------
     FileNotFoundError
-        If H2Q_DATA names no folder, or `full` is asked for and CIFAR-10 is not there.
+        If H2Q_DATA names no folder, or `full` is true and CIFAR-10 is missing.
     FileFormatError, ValueError
         If the images are damaged.
     """
-    search_folders()  # a wrong H2Q_DATA must not look like no images
+    search_folders()  # a wrong H2Q_DATA is an error, not a reason for digits
     try:
         dataset = load_dataset("cifar10", random_state=random_state)
     except FileNotFoundError as error:
@@ -84,11 +84,11 @@ def load_demo_data(*, full: bool = False, random_state: int = 0) -> DemoData:
             "into the folder cifar10 of a folder that H2Q_DATA names"
         )
         if full:
-            raise FileNotFoundError(f"--full needs CIFAR-10, and there is none here: {advice}") from error
+            raise FileNotFoundError(f"--full needs CIFAR-10, which is not here: {advice}") from error
         return _digits(random_state, f"No images of CIFAR-10 here: {advice}.")
     if full and len(dataset.images) <= 10 * _SAMPLE_PER_CLASS:
         raise FileNotFoundError(
-            f"--full needs all 60,000 images of CIFAR-10, and only a sample of {len(dataset.images):,} was found; put "
+            f"--full needs all 60,000 images of CIFAR-10, and only a sample of {len(dataset.images):,} is here; put "
             "them into the folder cifar10 of H2Q_DATA or ~/.cache/h2q"
         )
     missing = [name for name in ("torch", "PIL", "efficientnet_lite_pytorch") if importlib.util.find_spec(name) is None]
@@ -141,8 +141,8 @@ def _digits(random_state: int, why: str) -> DemoData:
     pixels = load_digits().data.astype(np.float32)
     pixels = pixels[:, pixels[dataset.folds["train"]].std(axis=0) > 0]
     return DemoData(
-        f"{len(pixels):,} handwritten digits, their {pixels.shape[1]} pixels that vary as embeddings",
-        (why, "Running on scikit-learn's digits instead: the same job, smaller."),
+        f"{len(pixels):,} handwritten digits, {pixels.shape[1]} varying pixels as embeddings",
+        (why, "Using scikit-learn's digits instead: the same job, smaller."),
         None if importlib.util.find_spec("PIL") is None else dataset.images,
         _centered(pixels, dataset.folds["train"]),
         dataset.labels,
@@ -153,6 +153,6 @@ def _digits(random_state: int, why: str) -> DemoData:
 
 
 def _centered(features: NDArray[np.float32], train: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Take away the training images' mean: the same embeddings for codes and for the real-valued reference."""
+    """Subtract the mean of the training images, for codes and for the real-valued reference alike."""
     mean = features[train].mean(axis=0, dtype=np.float64).astype(np.float32)
     return np.asarray(features - mean)
