@@ -7,6 +7,7 @@ from .index import open_index as open_index
 from .quantization import HouseholderQuantizer as HouseholderQuantizer
 from .quantization import ITQQuantizer as ITQQuantizer
 from .quantization import RandomRotationQuantizer as RandomRotationQuantizer
+from .quantization import RefinedQuantizer as RefinedQuantizer
 from .quantization import SignQuantizer as SignQuantizer
 from .quantization import load_quantizer as load_quantizer
 from .quantization import pack_bits as pack_bits

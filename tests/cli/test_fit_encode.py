@@ -1,5 +1,6 @@
 """``h2q fit`` and ``h2q encode``: the same as the library, and what they say to what is wrong."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -24,12 +25,32 @@ METHODS = {
 @pytest.mark.parametrize("method", METHODS)
 def test_fit_is_what_the_library_does(method: str, document: Any, x_file: Path) -> None:
     output = x_file.with_name("q.safetensors")
-    result = document("fit", x_file, "-o", output, "--method", method, "--bits", 20, "--seed", 3)
+    result = document("fit", x_file, "-o", output, "--method", method, "--bits", 20, "--seed", 3, "--held-out", 0)
     X = np.load(x_file)
     expected = METHODS[method](20, random_state=3).fit(X)
     np.testing.assert_array_equal(h2q.load_quantizer(output).encode(X), expected.encode(X))
     assert result["quantization_error"] == pytest.approx(expected.quantization_error(X), rel=1e-5)
     assert (result["bits"], result["dimensions"], result["rows"]) == (20, X.shape[1], len(X))
+
+
+def test_the_error_of_rows_held_out_is_that_of_rows_not_fitted(document: Any, x_file: Path) -> None:
+    output, X = x_file.with_name("q.safetensors"), np.load(x_file)
+    result = document("fit", x_file, "-o", output, "--bits", 40, "--method", "itq", "--held-out", 900)
+    assert (result["rows"], result["held_out_rows"]) == (len(X) - 900, 900)
+    assert result["held_out_error"] > result["quantization_error"] + 0.002
+    order = np.random.default_rng(0).permutation(len(X))
+    expected = h2q.ITQQuantizer(40, random_state=0).fit(X[np.sort(order[900:])])
+    assert h2q.load_quantizer(output).fingerprint() == expected.fingerprint()
+    assert result["held_out_error"] == pytest.approx(expected.quantization_error(X[order[:900]]), rel=1e-5)
+
+
+def test_refined_codes_by_bytes(document: Any, x_file: Path) -> None:
+    output, codes, X = x_file.with_name("q.safetensors"), x_file.with_name("codes.npy"), np.load(x_file)
+    result = document("fit", x_file, "-o", output, "--method", "refined", "--bytes", 5)
+    assert (result["bits"], result["method"]) == (32, "refined")
+    assert document("fit", x_file, "-o", output, "--method", "refined", "--bits", 40)["bits"] == 32
+    assert document("encode", x_file, "-q", output, "-o", codes)["bits"] == 32
+    np.testing.assert_array_equal(np.load(codes), h2q.load_quantizer(output).encode(X))
 
 
 def test_fit_options_reach_the_quantizer(document: Any, x_file: Path) -> None:
@@ -51,8 +72,8 @@ def test_the_same_seed_gives_the_same_bytes(document: Any, x_file: Path) -> None
 
 def test_fit_tells_people(run: Any, x_file: Path) -> None:
     result = run("fit", x_file, "-o", x_file.with_name("q.safetensors"), "--bits", 32)
-    assert "H²Q: 61 dimensions to 32 bits, learned from 1,797 rows" in result.stdout
-    assert "quantization error 0." in result.stdout
+    assert "H²Q: 61 dimensions to 32 bits, fitted on 1,618 rows" in result.stdout
+    assert re.search(r"quantization error 0\.\d+ on the rows fitted, 0\.\d+ on 179 rows held out", result.stdout)
     assert "q.safetensors" in result.stdout
 
 
@@ -132,6 +153,13 @@ def test_a_row_of_zeros_without_a_mean(run: Any, fails: Any, x_file: Path) -> No
             ["x.npy", "-o", "q.safetensors", "--method", "sign", "--n-init", "3"],
             "--n-init: only --method itq or h2q takes it; the method is sign",
         ),
+        (
+            2,
+            ["x.npy", "-o", "q.safetensors", "--method", "refined", "--no-center"],
+            "--no-center: only --method sign or random or itq or h2q takes it; the method is refined",
+        ),
+        (2, ["x.npy", "-o", "q.safetensors", "--bits", "8", "--bytes", "2"], "--bytes: --bits and --bytes are two"),
+        (2, ["x.npy", "-o", "q.safetensors", "--held-out", "1797"], "--held-out: x.npy has 1797 rows; got 1797"),
         (2, ["x.npy", "-o", "q.safetensors", "--whitening", "2"], "Invalid value for '--whitening'"),
         (2, ["x.safetensors", "-o", "x.safetensors"], "x.safetensors is also an input; give another name"),
     ],

@@ -59,6 +59,7 @@ _BROKEN_PIPE = 141  # what a shell shows for a program that SIGPIPE ended
 # The options whose parameter in the library has another name, or that messages of the library mention.
 _OPTIONS = {
     "n_bits": "--bits",
+    "n_bytes": "--bytes",
     "random_state": "--seed",
     "keep_embeddings": "--keep-embeddings",
     "n_init": "--n-init",

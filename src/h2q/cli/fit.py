@@ -22,11 +22,12 @@ from h2q.cli.common import (
 
 __all__ = ["fit"]
 
-_JUDGED_ROWS = 10_000
+_JUDGED_ROWS = 10_000  # rows fitted on whose error is measured
+_HELD_OUT = 1_000
 
 
 class ScheduleName(StrEnum):
-    """How H²Q descends."""
+    """Schedule of H²Q."""
 
     annealed = "annealed"
     constant = "constant"
@@ -36,66 +37,105 @@ def fit(
     embeddings: EmbeddingsArgument,
     output: Annotated[Path, typer.Option("--output", "-o", help="The quantizer, a .safetensors file.")],
     method: Annotated[
-        str, typer.Option(metavar="NAME", help="h2q: learned reflections; itq; random: a random rotation; sign: none.")
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="h2q: learned reflections; itq; random: a random rotation; sign: none; refined: the best recall for "
+            "the bytes.",
+        ),
     ] = "h2q",
     bits: Annotated[
-        int | None, typer.Option(min=1, max=65_536, help="Bits of a code. Default: one a dimension.")
+        int | None, typer.Option(min=1, max=65_536, help="Bits of a code. Default: one bit a dimension.")
+    ] = None,
+    n_bytes: Annotated[
+        int | None, typer.Option("--bytes", min=1, max=8_192, help="Bytes of an item in all, instead of --bits.")
     ] = None,
     center: CenterOption = True,
     whitening: WhiteningOption = 0.0,
     objective: Annotated[
-        str | None, typer.Option(help="What h2q makes small: l2 (default), l1, min_entry, bit_variance.")
+        str | None, typer.Option(help="Objective of h2q: l2 (default), l1, min_entry, bit_variance.")
     ] = None,
     schedule: Annotated[
-        ScheduleName | None, typer.Option(help="Of h2q: annealed (default), or constant, the paper's.")
+        ScheduleName | None, typer.Option(help="Schedule of h2q: annealed (default), or constant, the paper's.")
     ] = None,
     n_init: Annotated[
         int | None,
-        typer.Option(min=1, help="Starts; the best is kept. Default: 1 of itq, 8 or 1 of h2q, by bits."),
+        typer.Option(min=1, help="Starts; the best is kept. Default: itq 1; h2q 8 up to 32 bits, then 1."),
     ] = None,
     max_samples: Annotated[
-        int, typer.Option(min=1, help="Rows to learn from, drawn by seed, where the file has more.")
+        int, typer.Option(min=1, help="Rows to fit on; if the file has more, they are drawn by seed.")
     ] = 100_000,
+    held_out: Annotated[
+        int | None,
+        typer.Option(min=0, help="Rows not fitted on, to measure the error. Default: 1,000, at most a tenth."),
+    ] = None,
     seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Learn how to turn embeddings into codes, and save it."""
+    """Fit a quantizer to embeddings, and save it."""
     import numpy as np
 
+    from h2q.checks import as_embeddings
     from h2q.files import open_array
     from h2q.quantization import make_quantizer, quantizer_info
 
     check_output(output, ".safetensors")
     refuse_overwriting(output, embeddings)
-    extra = _method_options(method, objective=objective, schedule=schedule, n_init=n_init)
-    stored = open_array(embeddings)
-    quantizer = make_quantizer(
-        method, bits, center=center, whitening=whitening, max_samples=max_samples, random_state=seed, **extra
+    if bits is not None and n_bytes is not None:
+        raise typer.BadParameter("--bits and --bytes are two ways to say one thing: give one", param_hint="--bytes")
+    options = _method_options(
+        method,
+        center=None if center else False,
+        whitening=whitening or None,
+        objective=objective,
+        schedule=schedule,
+        n_init=n_init,
     )
+    stored = open_array(embeddings)
+    n = len(stored)
+    n_held_out = min(_HELD_OUT, n // 10) if held_out is None else held_out
+    if n_held_out >= n:
+        raise typer.BadParameter(f"{embeddings} has {n} rows; got {n_held_out}", param_hint="--held-out")
+    quantizer = make_quantizer(
+        method, 8 * n_bytes if n_bytes is not None else bits, max_samples=max_samples, random_state=seed, **options
+    )
+    order = np.random.default_rng(seed).permutation(n)[: n_held_out + max_samples]
     began = time.perf_counter()
     with naming(embeddings):
-        quantizer.fit(stored.for_fit())
+        if n_held_out == 0 and n <= max_samples:
+            fitted, unseen = stored.for_fit(), None
+            judged = stored.take(np.sort(order[:_JUDGED_ROWS]))
+        else:
+            # Checked before they are split, so that messages count rows as the file does.
+            rows = as_embeddings(stored.take(np.sort(order)), "X", allow_zero_rows="warn" if center else False)
+            is_held_out = np.isin(np.sort(order), order[:n_held_out])
+            fitted, unseen = rows[~is_held_out], rows[is_held_out] if n_held_out else None
+            judged = fitted[:: -(-len(fitted) // _JUDGED_ROWS)]
+        quantizer.fit(fitted)
         seconds = time.perf_counter() - began
-        rows = np.random.default_rng(seed).choice(len(stored), min(len(stored), _JUDGED_ROWS), replace=False)
-        error = quantizer.quantization_error(stored.take(np.sort(rows)))
+        error = quantizer.quantization_error(judged)
+        unseen_error = None if unseen is None else quantizer.quantization_error(unseen)
     quantizer.save(output)
     result: dict[str, Any] = {
         "output": output,
         "method": method,
         "bits": quantizer.n_bits_,
         "dimensions": quantizer.n_features_in_,
-        "rows": min(len(stored), max_samples),
+        "rows": min(n - n_held_out, max_samples),
         "seconds": round(seconds, 3),
         "quantization_error": error,
+        "held_out_rows": n_held_out,
+        "held_out_error": unseen_error,
     }
     if as_json:
         print_json(result)
         return
     print(
-        f"{quantizer_info(method).label}: {result['dimensions']} dimensions to {result['bits']} bits, learned from "
+        f"{quantizer_info(method).label}: {result['dimensions']} dimensions to {result['bits']} bits, fitted on "
         f"{result['rows']:,} rows in {format_seconds(seconds)}"
     )
-    print(f"quantization error {error:.4f} (0: none, about 0.40: a random rotation)")
+    held_out_text = "" if unseen_error is None else f", {unseen_error:.4f} on {n_held_out:,} rows held out"
+    print(f"quantization error {error:.4f} on the rows fitted{held_out_text} (0: none; random rotation: about 0.40)")
     print(f"quantizer saved to {output}")
 
 
@@ -103,7 +143,7 @@ def _method_options(method: str, **given: Any) -> dict[str, Any]:
     """Return the options that were given; a method that does not exist or does not take one is wrong usage."""
     from h2q.quantization import OBJECTIVES, quantizer_info, quantizer_names
 
-    names = quantizer_names()
+    names = quantizer_names(rotations_only=False)
     if method not in names:
         raise typer.BadParameter(f"expected one of {', '.join(names)}; got {method!r}", param_hint="--method")
     options = {name: str(value) if isinstance(value, StrEnum) else value for name, value in given.items()}
@@ -113,7 +153,7 @@ def _method_options(method: str, **given: Any) -> dict[str, Any]:
             takers = [other for other in names if name in quantizer_info(other).options]
             raise typer.BadParameter(
                 f"only --method {' or '.join(takers)} takes it; the method is {method}",
-                param_hint="--" + name.replace("_", "-"),
+                param_hint="--no-center" if name == "center" else "--" + name.replace("_", "-"),
             )
     if options.get("objective", "l2") not in OBJECTIVES:
         raise typer.BadParameter(

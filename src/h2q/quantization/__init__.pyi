@@ -7,6 +7,7 @@ from .objectives import OBJECTIVES as OBJECTIVES
 from .objectives import row_errors as row_errors
 from .objectives import scale_rows as scale_rows
 from .random_rotation import RandomRotationQuantizer as RandomRotationQuantizer
+from .refined import RefinedQuantizer as RefinedQuantizer
 from .registry import QuantizerInfo as QuantizerInfo
 from .registry import make_quantizer as make_quantizer
 from .registry import quantizer_info as quantizer_info

@@ -15,10 +15,11 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from h2q.checks import AllowZeroRows, as_codes, as_embeddings
+from h2q.errors import describe
 from h2q.quantization.codes import unpack_bits
 from h2q.quantization.objectives import row_errors
 from h2q.quantization.sampling import is_batches, iterate_batches
-from h2q.quantization.scoring import AsymmetricQueries, EncodedItems, linear_queries
+from h2q.quantization.scoring import METRICS, AsymmetricQueries, EncodedItems, linear_queries
 from h2q.quantization.threads import in_order
 
 __all__ = ["BaseQuantizer", "chunk_rows"]
@@ -121,8 +122,33 @@ class BaseQuantizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         """
         return EncodedItems(self.encode(X))
 
-    def scalar_tables(self) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
+    def encode_queries(self, Q: Any) -> NDArray[np.uint8]:
+        """Return the codes of queries for the Hamming distance: those of `encode`, if a subclass has no better ones.
+
+        Parameters
+        ----------
+        Q : array-like of shape (n_queries, d), or iterable of such batches
+            Embeddings of queries.
+
+        Returns
+        -------
+        ndarray of uint8, shape (n_queries, ceil(n_bits_ / 8))
+            Codes.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError, TypeError, ValueError
+            As in `encode`.
+        """
+        return self.encode(Q)
+
+    def scalar_tables(self, metric: str = "cosine") -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
         """Return the scale and the offset that each value of an item's scalar byte stands for.
+
+        Parameters
+        ----------
+        metric : {"cosine", "euclidean", "inner_product"}
+            Distance of the queries; see `asymmetric_queries`.
 
         Returns
         -------
@@ -135,7 +161,8 @@ class BaseQuantizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         """Prepare float queries for scoring codes: finer than the Hamming distance, at no memory.
 
         The estimated distance of query q and item x with code b, b_j = 1 or -1, is
-        ``constants[q] - (scale[x] * (weights[q] @ b) + offset[x])``, with scale and offset from `scalar_tables`.
+        ``constants[q] - (scale[x] * (weights[q] @ b) + offset[x])``, with scale and offset from
+        ``scalar_tables(metric)``; without scalars these are 1 and 0.
 
         Parameters
         ----------
@@ -171,8 +198,13 @@ class BaseQuantizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         """
         check_is_fitted(self)
         # A zero query has no cosine, but Euclidean distances and inner products.
-        queries = as_embeddings(Q, "Q", n_features=self.n_features_in_, allow_zero_rows=metric != "cosine")
+        queries = self._check_queries(Q, metric, allow_zero_rows=metric != "cosine")
         return linear_queries(queries, self.mean_, self.reconstruction_, self.spread_, metric)
+
+    def _check_queries(self, Q: Any, metric: str, *, allow_zero_rows: bool) -> NDArray[np.float32]:
+        if metric not in METRICS:
+            raise ValueError(f"metric must be one of {', '.join(METRICS)}; got {describe(metric)}")
+        return as_embeddings(Q, "Q", n_features=self.n_features_in_, allow_zero_rows=allow_zero_rows)
 
     def decode(self, codes: Any) -> NDArray[np.float32]:
         """Return approximate embeddings for codes, in the space of the embeddings that were fitted.
@@ -307,10 +339,16 @@ class BaseQuantizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             validate_data(self, X, skip_check_array=True)
         self.n_features_in_ = n_features
 
-    def _map_rows(self, X: Any, function: RowFunction) -> Iterator[NDArray[Any]]:
+    def _centered(self, rows: NDArray[np.float32], out: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return rows minus the mean, in `out` if they change."""
+        # Not folded into a threshold: in the product a large mean would drown the rest in rounding errors.
+        return np.subtract(rows, self.mean_, out=out) if self.center else rows
+
+    def _map_rows(self, X: Any, function: RowFunction, *, project: bool = True) -> Iterator[NDArray[Any]]:
         """Yield ``function(centered rows, projected rows)`` chunk by chunk, in order, computed by several threads.
 
-        Both arguments lie in buffers that are reused: the function must not return them.
+        Both arguments lie in buffers that are reused: the function must not return them. Without `project`, the second
+        has no meaning.
         """
         buffers: SimpleQueue[tuple[NDArray[np.float32], NDArray[np.float32]]] = SimpleQueue()
         size = self._chunk_rows()
@@ -322,10 +360,10 @@ class BaseQuantizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             except Empty:
                 centered = np.empty((size, self.n_features_in_), np.float32)
                 z = np.empty((size, self.n_bits_), np.float32)
-            if self.center:
-                # Not folded into a threshold: in the product a large mean would drown the rest in rounding errors.
-                rows = np.subtract(rows, self.mean_, out=centered[: len(rows)])
-            result = function(rows, np.matmul(rows, self.projection_, out=z[: len(rows)]))
+            rows, projected = self._centered(rows, centered[: len(rows)]), z[: len(rows)]
+            if project:
+                np.matmul(rows, self.projection_, out=projected)
+            result = function(rows, projected)
             buffers.put((centered, z))
             return result
 

@@ -23,13 +23,13 @@ def save_quantizer(quantizer: BaseQuantizer, path: str | os.PathLike[str]) -> No
     name = type(quantizer).__name__
     info = info_of_class(type(quantizer))
     if info is None:
-        known = ", ".join(quantizer_info(known).kind.__name__ for known in quantizer_names())
+        known = ", ".join(quantizer_info(known).kind.__name__ for known in quantizer_names(rotations_only=False))
         raise TypeError(
             f"only registered quantizers can be saved ({known}); got a {name}: register it with "
             "@h2q.quantization.register"
         )
     tensors = {key: getattr(quantizer, key) for key in quantizer.tensor_shapes(1, 1)}
-    if tensors["projection_"] is tensors.get("rotation_"):
+    if "rotation_" in tensors and tensors["projection_"] is tensors["rotation_"]:
         del tensors["projection_"]
     if hasattr(quantizer, "loss_curve_"):
         tensors["loss_curve_"] = quantizer.loss_curve_
@@ -105,7 +105,8 @@ def load_quantizer(path: str | os.PathLike[str]) -> BaseQuantizer:
         quantizer: BaseQuantizer = info.kind(**parameters)
     except (KeyError, TypeError, ValueError) as error:
         raise FileFormatError(f"{foreign}: {type(error).__name__}: {error}") from error
-    tensors.setdefault("projection_", tensors.get("rotation_", np.empty(0)))
+    if "rotation_" in tensors:
+        tensors.setdefault("projection_", tensors["rotation_"])
     for name, shape in quantizer.tensor_shapes(k, d).items():
         tensor = tensors.get(name)
         if tensor is None or tensor.shape != shape or tensor.dtype != np.float32 or not np.isfinite(tensor).all():

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, TypeVar
 
+from h2q.checks import bytes_per_code
 from h2q.errors import describe
 
 __all__ = ["QuantizerInfo", "info_of_class", "make_quantizer", "quantizer_info", "quantizer_names", "register"]
@@ -35,7 +36,7 @@ class QuantizerInfo:
     position : int
         Place in tables: lower comes first.
     options : tuple of str
-        Parameters of the class other than `n_bits`.
+        Parameters of the class other than its size, `n_bits` or `n_bytes`.
     """
 
     name: str
@@ -46,7 +47,7 @@ class QuantizerInfo:
 
     def __post_init__(self) -> None:
         parameters = [name for name in inspect.signature(self.kind.__init__).parameters if name != "self"]
-        object.__setattr__(self, "options", tuple(name for name in parameters if name != "n_bits"))
+        object.__setattr__(self, "options", tuple(name for name in parameters if name not in ("n_bits", "n_bytes")))
 
 
 def register(name: str, *, label: str, position: int = 1000) -> Callable[[Kind], Kind]:
@@ -86,14 +87,27 @@ def _import_all() -> None:
         importlib.import_module(module.name)
 
 
-def quantizer_names() -> tuple[str, ...]:
-    """Return the names of all quantizers: baselines first.
+def quantizer_names(*, rotations_only: bool = True) -> tuple[str, ...]:
+    """Return the names of the quantizers, baselines first.
 
-    >>> quantizer_names()[:4]
+    Parameters
+    ----------
+    rotations_only : bool
+        Only those derived from `RotationQuantizer`: they take `n_bits`, `center` and `whitening`, so that tables of
+        code lengths compare like with like. False: all.
+
+    Examples
+    --------
+    >>> quantizer_names()
     ('sign', 'random', 'itq', 'h2q')
+    >>> "refined" in quantizer_names(rotations_only=False)
+    True
     """
+    from h2q.quantization.rotation import RotationQuantizer
+
     _import_all()
-    return tuple(sorted(_QUANTIZERS, key=lambda name: (_QUANTIZERS[name].position, name)))
+    names = sorted(_QUANTIZERS, key=lambda name: (_QUANTIZERS[name].position, name))
+    return tuple(name for name in names if not rotations_only or issubclass(_QUANTIZERS[name].kind, RotationQuantizer))
 
 
 def quantizer_info(name: str) -> QuantizerInfo:
@@ -110,7 +124,7 @@ def quantizer_info(name: str) -> QuantizerInfo:
     >>> info.label, info.kind.__name__, "max_iter" in info.options
     ('ITQ', 'ITQQuantizer', True)
     """
-    names = quantizer_names()
+    names = quantizer_names(rotations_only=False)
     if name not in names:
         raise ValueError(f"the name of a quantizer must be one of {', '.join(names)}; got {describe(name)}")
     return _QUANTIZERS[name]
@@ -122,7 +136,7 @@ def info_of_class(kind: type[Any] | str) -> QuantizerInfo | None:
     >>> info_of_class("ITQQuantizer").name
     'itq'
     """
-    for name in quantizer_names():
+    for name in quantizer_names(rotations_only=False):
         info = _QUANTIZERS[name]
         if info.kind is kind or info.kind.__name__ == kind:
             return info
@@ -135,9 +149,9 @@ def make_quantizer(name: str, n_bits: int | None = None, **options: Any) -> Any:
     Parameters
     ----------
     name : str
-        One of `quantizer_names`.
+        One of ``quantizer_names(rotations_only=False)``.
     n_bits : int, optional
-        Bits of a code; None: one bit a dimension.
+        Bits that an item takes in all; None: as many as the dimensions allow. Quantizers of whole bytes round up.
     **options
         Parameters of the class.
 
@@ -157,6 +171,8 @@ def make_quantizer(name: str, n_bits: int | None = None, **options: Any) -> Any:
     --------
     >>> make_quantizer("itq", 32, n_init=5)
     ITQQuantizer(n_bits=32, n_init=5)
+    >>> make_quantizer("refined", 128)
+    RefinedQuantizer(n_bytes=16)
     >>> make_quantizer("sign", n_init=5)
     Traceback (most recent call last):
     ...
@@ -166,4 +182,6 @@ def make_quantizer(name: str, n_bits: int | None = None, **options: Any) -> Any:
     unknown = [option for option in options if option not in info.options]
     if unknown:
         raise TypeError(f"quantizer {name!r} has no option {', '.join(unknown)}; it has {', '.join(info.options)}")
+    if "n_bytes" in inspect.signature(info.kind.__init__).parameters:
+        return info.kind(None if n_bits is None else bytes_per_code(n_bits), **options)
     return info.kind(n_bits, **options)

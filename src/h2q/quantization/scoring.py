@@ -13,8 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from h2q.errors import describe
-
 __all__ = ["METRICS", "AsymmetricQueries", "EncodedItems", "linear_queries"]
 
 METRICS = ("cosine", "euclidean", "inner_product")
@@ -92,19 +90,12 @@ def linear_queries(
     AsymmetricQueries
         The estimated distance is ``constants[q] - <weights[q], b>``.
 
-    Raises
-    ------
-    ValueError
-        If there is no such metric.
-
     Examples
     --------
     >>> mean, decoder = np.zeros(2, np.float32), np.eye(2, dtype=np.float32)
     >>> linear_queries(np.array([[3, 4]], np.float32), mean, decoder, np.array([2, 0], np.float32), "euclidean")
     AsymmetricQueries(weights=array([[6., 8.]], dtype=float32), constants=array([27.], dtype=float32))
     """
-    if metric not in METRICS:
-        raise ValueError(f"metric must be one of {', '.join(METRICS)}; got {describe(metric)}")
     variance, norm_spread = spread
     if metric == "euclidean":
         centered = queries - mean

@@ -1,0 +1,486 @@
+"""Refined signs: codes and their linear decoder, fitted to each other, and one byte of scalars an item."""
+
+import warnings
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils.validation import check_is_fitted
+
+from h2q.checks import AllowZeroRows, check_integer
+from h2q.progress import progress_bar
+from h2q.quantization.base import BaseQuantizer
+from h2q.quantization.flips import Decoder, refine_codes, score_scalars
+from h2q.quantization.objectives import OBJECTIVES, scale_rows
+from h2q.quantization.reduction import principal_components
+from h2q.quantization.registry import register
+from h2q.quantization.sampling import as_generator, sample_rows
+from h2q.quantization.scoring import AsymmetricQueries, EncodedItems
+from h2q.quantization.sgd import Schedule, learn_rotation
+from h2q.quantization.threads import in_order
+
+__all__ = ["RefinedQuantizer", "fit_decoder", "fit_smoother", "quantize_scalars", "start_decoder"]
+
+_FIT_KICKS, _KICKS = 10, 40
+_ROUNDS = 3
+_RIDGE = 1e-3
+_NEIGHBORS, _ANCHORS, _SHRINKAGE = 30, 2000, 0.1
+_OUTSIDE = 0.005  # share of scalars beyond either end of their range
+_MEAN_SIGN = np.float32((2 / np.pi) ** 0.5)  # mean absolute value of a standard normal variable
+
+
+@register("refined", label="refined H²Q", position=40)
+class RefinedQuantizer(BaseQuantizer):
+    """Codes with the best recall an item's bytes can buy here: refined signs, a least-squares decoder and two scalars.
+
+    The codes start as the signs of H²Q's rotation of the leading principal components. Then a linear decoder is fitted
+    to the codes by least squares, and the codes to the decoder by flipping single bits, in turns. One byte an item
+    holds the scale and the offset (4 bits each) that make asymmetric scores unbiased. Embeddings are scaled to unit
+    norm first: scores estimate the cosine.
+
+    Score with float queries (`asymmetric_queries`); that is what the bits are fitted for. For the Hamming distance use
+    `encode_queries`, not `encode`, on the queries.
+
+    Parameters
+    ----------
+    n_bytes : int, optional
+        Bytes an item takes: the code of 8 n_bytes - 8 bits, and one byte of scalars. At least 2. None: as many as the
+        dimensions allow, d // 8 + 1.
+    max_samples : int
+        Maximum number of rows to fit on; more are sampled uniformly.
+    random_state : int, RandomState, Generator, optional
+        Seed. The same seed gives the same bytes on the same machine, library versions and number of BLAS threads. Given
+        the fitted quantizer, the code of an item depends on that item alone.
+
+    Attributes
+    ----------
+    mean_ : ndarray of float32, shape (d,)
+        Mean of the unit-norm rows.
+    spread_ : ndarray of float32, shape (2,)
+        Mean squared distance of the unit-norm rows to the mean; 0, the spread of their norms.
+    reconstruction_ : ndarray of float32, shape (n_bits_, d)
+        Linear decoder V: the code b stands for ``mean_ + b @ V``.
+    radius_ : ndarray of float32, shape (1,)
+        Mean distance of the unit-norm rows to the mean.
+    smoother_ : ndarray of float32, shape (d, d)
+        Matrix A; the queries that look for x lie around ``mean_ + (x - mean_) @ A``.
+    ranges_ : ndarray of float32, shape (2, 2)
+        Smallest and largest logarithm of the scale; smallest and largest offset.
+    n_bits_ : int
+        Bits of a code, 8 n_bytes - 8.
+    n_features_in_ : int
+        Number d of dimensions of an embedding.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> X = load_digits().data[:, 1:]
+    >>> quantizer = RefinedQuantizer(n_bytes=5, random_state=0).fit(X)
+    >>> items = quantizer.encode_items(X)
+    >>> items.codes.shape, items.scalars.shape
+    ((1797, 4), (1797,))
+    """
+
+    center = True
+    n_bits_: int
+    radius_: NDArray[np.float32]
+    smoother_: NDArray[np.float32]
+    ranges_: NDArray[np.float32]
+    _encoding_parameters = ()
+
+    def __init__(self, n_bytes: int | None = 48, *, max_samples: int = 100_000, random_state: Any = None) -> None:
+        self.n_bytes = n_bytes
+        self.max_samples = max_samples
+        self.random_state = random_state
+
+    @property
+    def projection_(self) -> NDArray[np.float32]:  # type: ignore[override]
+        """The decoder, transposed: shape (d, n_bits_)."""
+        return self.reconstruction_.T
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Learn decoder, codes and scalars from embeddings.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d), or iterable of such batches
+            As in `HouseholderQuantizer.fit`; d is at least 8 n_bytes - 8.
+        y : None
+            Not used.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the embeddings or a parameter are invalid; the message says what is expected.
+        """
+        if self.n_bytes is not None:
+            check_integer(self.n_bytes, "n_bytes", low=2)
+        check_integer(self.max_samples, "max_samples", low=1)
+        generator = as_generator(self.random_state)
+        rows = sample_rows(X, self.max_samples, generator)
+        n, d = rows.shape
+        k = self._check_bits(n, d)
+        rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+        mean: NDArray[np.float32] = rows.mean(axis=0, dtype=np.float64).astype(np.float32)
+        centered = rows - mean
+        norms = np.linalg.norm(centered, axis=1)
+        if not norms.max() > 1e-6:
+            raise ValueError("all rows of X have the same direction: there is nothing to learn; pass different items")
+        radius = float(norms.mean(dtype=np.float64))
+        with progress_bar("refining codes", _ROUNDS + 3, enabled=n * k > 2**21) as advance:
+            targets = centered * (radius / np.maximum(norms, 1e-12))[:, None]
+            decoder = Decoder.from_rows(start_decoder(targets, k, generator))
+            bits = targets @ decoder.rows.T > 0
+            advance(1)
+            weights = np.square(norms / radius)
+            for _ in range(_ROUNDS):
+                decoder = Decoder.from_rows(fit_decoder(bits, targets, weights))
+                bits = self._refine(centered, decoder, radius, _FIT_KICKS)
+                advance(1)
+            decoder = Decoder.from_rows(fit_decoder(bits, targets, weights))
+            smoother = fit_smoother(centered, generator)
+            advance(1)
+            scales, offsets = score_scalars(centered, bits, decoder, mean, smoother)
+            advance(1)
+        ends = [_OUTSIDE, 1 - _OUTSIDE]
+        logarithms = np.log(scales[scales > 0])
+        self._set_features(X, d)
+        self.n_bits_, self.mean_, self.radius_, self.smoother_ = k, mean, np.array([radius], np.float32), smoother
+        self.reconstruction_ = decoder.rows
+        self.spread_ = np.array([np.square(norms, dtype=np.float64).mean(), 0], np.float32)
+        self.ranges_ = np.array([np.quantile(logarithms, ends), np.quantile(offsets, ends)], np.float32)
+        self.__dict__.pop("_decoder", None)
+        return self
+
+    def _check_bits(self, n: int, d: int) -> int:
+        """Return the number of bits for n rows of d features."""
+        n_bytes = d // 8 + 1 if self.n_bytes is None else int(self.n_bytes)
+        k = 8 * n_bytes - 8
+        if k > d or k == 0:
+            raise ValueError(
+                f"n_bytes must be from 2 to {d // 8 + 1} for embeddings of {d} features; got {n_bytes}: one byte holds "
+                f"scalars, and the bits of the others, {k}, are at most the features"
+            )
+        if n < 2 * k:
+            warnings.warn(
+                f"X has {n} rows for {k} bits: the decoder fits these rows and may not suit others; pass more rows or "
+                "fewer bytes",
+                UserWarning,
+                stacklevel=3,
+            )
+        return k
+
+    def _refine(self, centered: NDArray[np.float32], decoder: Decoder, radius: float, kicks: int) -> NDArray[np.bool_]:
+        """Return the refined codes of rows, computed by several threads."""
+        size = self._rows_of_work(centered.shape[1])
+        parts = (centered[start : start + size] for start in range(0, len(centered), size))
+
+        def refine(part: NDArray[np.float32]) -> NDArray[np.bool_]:
+            return refine_codes(part, decoder, radius, kicks)[0]
+
+        return np.concatenate(list(in_order(_bind(refine, part) for part in parts)))
+
+    def encode(self, X: Any) -> NDArray[np.uint8]:
+        """Return packed codes, bits refined; see `encode_items` for the scalars beside them.
+
+        Works in chunks: apart from the codes, memory does not grow with `X`. The code of an item depends on the item
+        alone, whatever batch it comes in.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d), or iterable of such batches
+            Embeddings.
+
+        Returns
+        -------
+        ndarray of uint8, shape (n, n_bytes - 1)
+            Codes, most significant bit first.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            Before `fit`.
+        TypeError, ValueError
+            If `X` is not an array of embeddings of the width that was fitted, or holds a row of zeros.
+        """
+        return self.encode_items(X).codes
+
+    def encode_items(self, X: Any) -> EncodedItems:
+        """Return codes and one byte of scalars an item.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d), or iterable of such batches
+            Embeddings.
+
+        Returns
+        -------
+        EncodedItems
+            Codes of shape (n, n_bytes - 1), scalars of shape (n,).
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError, TypeError, ValueError
+            As in `encode`.
+        """
+        check_is_fitted(self, "reconstruction_")
+        decoder, radius = self._layout(), float(self.radius_[0])
+
+        def items(centered: NDArray[np.float32], z: NDArray[np.float32]) -> NDArray[np.uint8]:
+            bits, _ = refine_codes(centered, decoder, radius, _KICKS)
+            scales, offsets = score_scalars(centered, bits, decoder, self.mean_, self.smoother_)
+            scalars = quantize_scalars(scales, offsets, self.ranges_)
+            return np.concatenate([np.packbits(bits, axis=1), scalars[:, None]], axis=1)
+
+        encoded = np.concatenate(list(self._map_rows(X, items, project=False)))
+        return EncodedItems(np.ascontiguousarray(encoded[:, :-1]), np.ascontiguousarray(encoded[:, -1]))
+
+    def encode_queries(self, Q: Any) -> NDArray[np.uint8]:
+        """Return the codes of queries for the Hamming distance: plain signs, which rank better than refined ones.
+
+        Parameters
+        ----------
+        Q : array-like of shape (n_queries, d), or iterable of such batches
+            Embeddings of queries.
+
+        Returns
+        -------
+        ndarray of uint8, shape (n_queries, n_bytes - 1)
+            Codes.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError, TypeError, ValueError
+            As in `encode`.
+        """
+        return super().encode(Q)
+
+    def scalar_tables(self, metric: str = "cosine") -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return the scale and the offset that each value of an item's scalar byte stands for.
+
+        Parameters
+        ----------
+        metric : {"cosine", "euclidean", "inner_product"}
+            Distance of the queries; see `asymmetric_queries`.
+
+        Returns
+        -------
+        (scales, offsets) : ndarrays of float32, shape (256,)
+            The upper 4 bits choose the scale, the lower 4 the offset.
+        """
+        check_is_fitted(self, "reconstruction_")
+        (low, high), (smallest, largest) = self.ranges_.astype(np.float64)
+        steps = np.arange(16) / 15
+        scales = np.repeat(np.exp(low + (high - low) * steps), 16)
+        offsets = np.tile(smallest + (largest - smallest) * steps, 16)
+        if metric == "euclidean":
+            offsets *= 2
+        return scales.astype(np.float32), offsets.astype(np.float32)
+
+    def asymmetric_queries(self, Q: Any, metric: str = "cosine") -> AsymmetricQueries:
+        """Prepare float queries for scoring codes.
+
+        The estimated distance of query q and item x with code b, b_j = 1 or -1, is
+        ``constants[q] - (scale[x] * (weights[q] @ b) + offset[x])``, with scale and offset from
+        ``scalar_tables(metric)``.
+
+        Parameters
+        ----------
+        Q : array-like of shape (n_queries, d)
+            Float queries.
+        metric : {"cosine", "euclidean", "inner_product"}
+            Distance to estimate: 1 - cosine, or the squared Euclidean distance or the negative inner product of query
+            and item, both scaled to unit norm.
+
+        Returns
+        -------
+        AsymmetricQueries
+            Weights of shape (n_queries, n_bits_), constants of shape (n_queries,).
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError, TypeError, ValueError
+            As in `encode`; or there is no such metric.
+        """
+        check_is_fitted(self, "reconstruction_")
+        queries = self._check_queries(Q, metric, allow_zero_rows=False)
+        queries = queries / np.linalg.norm(queries, axis=1, keepdims=True)
+        weights: NDArray[np.float32] = np.matmul(queries, self.reconstruction_.T)
+        constants: NDArray[np.float32] = np.float32(metric != "inner_product") - np.matmul(queries, self.mean_)
+        if metric == "euclidean":
+            weights, constants = np.float32(2) * weights, np.float32(2) * constants
+        return AsymmetricQueries(weights, constants)
+
+    def quantization_error(self, X: Any) -> float:
+        """Return the mean of 2 - 2 cos(c, R): the direction c of an item from the mean against that of its code, R.
+
+        For a rotation this is the L2 quantization error, mean (z - sgn z)^2.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d), or iterable of such batches
+            Embeddings.
+
+        Returns
+        -------
+        float
+            From 0 (lossless) on.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError, TypeError, ValueError
+            As in `encode`.
+        """
+        check_is_fitted(self, "reconstruction_")
+        decoder, radius = self._layout(), float(self.radius_[0])
+
+        def errors(centered: NDArray[np.float32], z: NDArray[np.float32]) -> NDArray[np.float32]:
+            bits, _ = refine_codes(centered, decoder, radius, _KICKS)
+            decoded = np.where(bits, np.float32(1), np.float32(-1)) @ decoder.rows
+            sizes = np.linalg.norm(centered, axis=1) * np.linalg.norm(decoded, axis=1)
+            cosines: NDArray[np.float32] = np.einsum("ij,ij->i", centered, decoded) / np.maximum(sizes, 1e-12)
+            return 2 - 2 * cosines
+
+        return float(np.concatenate(list(self._map_rows(X, errors, project=False))).mean(dtype=np.float64))
+
+    @classmethod
+    def tensor_shapes(cls, n_bits: int, n_features: int) -> dict[str, tuple[int, ...]]:
+        """Return the fitted float32 attributes that a file holds, and their shapes."""
+        return {
+            "mean_": (n_features,),
+            "spread_": (2,),
+            "reconstruction_": (n_bits, n_features),
+            "radius_": (1,),
+            "smoother_": (n_features, n_features),
+            "ranges_": (2, 2),
+        }
+
+    @property
+    def _allow_zero_rows(self) -> AllowZeroRows:
+        return False
+
+    def _centered(self, rows: NDArray[np.float32], out: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Scale rows to unit norm and subtract the mean; each row by itself, so that batches do not matter."""
+        np.divide(rows, np.sqrt(np.einsum("ij,ij->i", rows, rows))[:, None], out=out)
+        return np.subtract(out, self.mean_, out=out)
+
+    @staticmethod
+    def _rows_of_work(d: int) -> int:
+        return max(16, 2**18 // d)
+
+    def _chunk_rows(self) -> int:
+        # Refining a row takes long: small chunks keep all threads busy.
+        return min(super()._chunk_rows(), self._rows_of_work(self.n_features_in_))
+
+    def _layout(self) -> Decoder:
+        """Return the decoder as the compiled code wants it, prepared once."""
+        if "_decoder" not in self.__dict__:
+            self._decoder = Decoder.from_rows(self.reconstruction_)
+        return self._decoder
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what can be prepared again."""
+        state: dict[str, Any] = super().__getstate__()
+        return {name: value for name, value in state.items() if name != "_decoder"}
+
+
+def _bind(function: Any, part: NDArray[np.float32]) -> Any:
+    return lambda: function(part)
+
+
+def start_decoder(targets: NDArray[np.float32], k: int, generator: np.random.Generator) -> NDArray[np.float32]:
+    """Return the first decoder, (k, d): H²Q's rotation of the k leading principal components, bits at their scale.
+
+    Parameters
+    ----------
+    targets : ndarray of float32, shape (n, d)
+        Centered rows of equal norm.
+    k : int
+        Bits, at most d.
+    generator : numpy.random.Generator
+        Draws the batches of the descent.
+    """
+    directions = principal_components(targets, k).directions
+    reduced = scale_rows(targets @ directions.T).astype(np.float32)
+    batch_size = min(len(reduced), max(128, min(4 * k, 1024)))
+    schedule = Schedule(15, 20 if k > 128 else 40, batch_size, batch_size / 128)
+    rotation = learn_rotation(reduced, OBJECTIVES["l2"], schedule, generator).rotation
+    rows = rotation.T @ directions
+    sizes = np.sqrt(np.square(targets @ rows.T).mean(axis=0, dtype=np.float64)).astype(np.float32)
+    return np.ascontiguousarray(_MEAN_SIGN * sizes[:, None] * rows)
+
+
+def fit_decoder(
+    bits: NDArray[np.bool_], targets: NDArray[np.float32], weights: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Return the linear decoder, (k, d), of least weighted squared error, with a small ridge.
+
+    Examples
+    --------
+    >>> bits = np.array([[True, True], [True, False], [False, True], [False, False]])
+    >>> fit_decoder(bits, np.array([[3, 1], [1, 1], [-1, -1], [-3, -1]], np.float32), np.ones(4)).round(2)
+    array([[2., 1.],
+           [1., 0.]], dtype=float32)
+    """
+    signs = np.where(bits, np.float32(1), np.float32(-1))
+    weighted = signs * weights.astype(np.float32)[:, None]
+    gram = (weighted.T @ signs).astype(np.float64) + _RIDGE * len(bits) * np.eye(bits.shape[1])
+    rows: NDArray[np.float32] = np.linalg.solve(gram, (weighted.T @ targets).astype(np.float64)).astype(np.float32)
+    return rows
+
+
+def fit_smoother(centered: NDArray[np.float32], generator: np.random.Generator) -> NDArray[np.float32]:
+    """Return the symmetric matrix A, (d, d), with which c A predicts the mean of the nearest neighbors of a row c.
+
+    A shares the eigenvectors of the rows' covariance; its eigenvalues are fitted by ridge regression over sampled rows.
+
+    Parameters
+    ----------
+    centered : ndarray of float32, shape (n, d)
+        Unit-norm rows minus their mean.
+    generator : numpy.random.Generator
+        Draws the rows.
+    """
+    n, d = centered.shape
+    n_neighbors = min(_NEIGHBORS, n - 1)
+    anchors = generator.choice(n, min(_ANCHORS, n), replace=False)
+    variances, directions = np.linalg.eigh((centered.T @ centered).astype(np.float64) / n)
+    if n_neighbors < 1:
+        return np.zeros((d, d), np.float32)
+    squares = np.einsum("ij,ij->i", centered, centered)
+    products, moments = np.zeros(d), np.zeros(d)
+    for start in range(0, len(anchors), 256):
+        part = anchors[start : start + 256]
+        distances = squares - 2 * (centered[part] @ centered.T)
+        distances[np.arange(len(part)), part] = np.inf
+        nearest = np.argpartition(distances, n_neighbors - 1, axis=1)[:, :n_neighbors]
+        p, t = centered[part] @ directions, centered[nearest].mean(axis=1) @ directions
+        products += (p * t).sum(axis=0)
+        moments += (p * p).sum(axis=0)
+    ridge = _SHRINKAGE * variances.mean() * len(anchors)
+    smoother: NDArray[np.float32] = ((directions * (products / (moments + ridge))) @ directions.T).astype(np.float32)
+    return smoother
+
+
+def quantize_scalars(
+    scales: NDArray[np.float32], offsets: NDArray[np.float32], ranges: NDArray[np.float32]
+) -> NDArray[np.uint8]:
+    """Return one byte an item: the scale on a logarithmic grid (upper 4 bits), the offset on a linear one (lower 4).
+
+    Examples
+    --------
+    >>> ranges = np.array([[0, 1], [-1, 1]], np.float32)
+    >>> quantize_scalars(np.array([1, 9], np.float32), np.array([-1, 0.2], np.float32), ranges).tolist()
+    [0, 249]
+    """
+    logarithms = np.log(np.maximum(scales, np.finfo(np.float32).tiny))
+    levels = []
+    for values, (low, high) in zip((logarithms, offsets), ranges, strict=True):
+        share = (values - low) / max(high - low, np.finfo(np.float32).tiny)
+        levels.append(np.rint(np.clip(share, 0, 1) * 15).astype(np.uint8))
+    scalars: NDArray[np.uint8] = levels[0] << np.uint8(4) | levels[1]
+    return scalars
