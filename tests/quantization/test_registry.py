@@ -39,13 +39,14 @@ h2q.quantization.__path__.append(sys.argv[1])
 
 import numpy as np
 from h2q.cli import build_app
-from h2q.comparison import compare_quantizers
+from h2q.comparison import EmbeddedFolds, compare_quantizers
 
 assert h2q.quantization.quantizer_names()[-1] == "flip"
 X = np.random.default_rng(0).standard_normal((60, 8)).astype(np.float32)
 np.save("x.npy", X)
-assert "flip" in [score.method for score in compare_quantizers(X[10:], X[:10], [4], k=1)]
-build_app()(["fit", "x.npy", "-o", "q.safetensors", "--method", "flip"], standalone_mode=False)
+scores = compare_quantizers(EmbeddedFolds(X[10:], X[:10], X[10:]), [4])
+assert "flipped signs" in [score.name for score in scores]
+build_app()(["fit", "x.npy", "-o", "q.safetensors", "--method", "flip", "--held-out", "0"], standalone_mode=False)
 loaded = h2q.quantization.load_quantizer("q.safetensors")
 assert type(loaded).__name__ == "FlipQuantizer"
 np.testing.assert_array_equal(loaded.encode(X), ~h2q.quantization.SignQuantizer().fit(X).encode(X))
