@@ -1,6 +1,7 @@
 """What users pass in is turned into arrays, or into a message that names the argument and the way out."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse
 import torch
@@ -34,8 +35,28 @@ ROWS = np.array([[1.0, -2.0, 0.5], [0.25, 4.0, -1.0]])
         torch.tensor(ROWS),
         torch.tensor(ROWS, requires_grad=True),
         torch.tensor(ROWS).to(torch.bfloat16),
+        list(ROWS),
+        list(torch.tensor(ROWS)),
+        pd.Series(list(ROWS)),
+        pd.DataFrame(ROWS),
+        np.ma.masked_array(ROWS),
     ],
-    ids=["float64", "float32", "float16", "list", "object", "fortran", "torch", "torch-grad", "bfloat16"],
+    ids=[
+        "float64",
+        "float32",
+        "float16",
+        "list",
+        "object",
+        "fortran",
+        "torch",
+        "torch-grad",
+        "bfloat16",
+        "list-of-arrays",
+        "list-of-tensors",
+        "series-of-arrays",
+        "data-frame",
+        "masked-array",
+    ],
 )
 def test_embeddings_of_every_kind_become_float32_rows(given_rows: object) -> None:
     result = as_embeddings(given_rows)
@@ -74,6 +95,15 @@ def test_integers_are_converted_with_a_warning() -> None:
         (np.array([[{}, 1, 2]], dtype=object), TypeError, "object dtype"),
         ([[1.0, 2.0], [1.0]], ValueError, "rows all have one length"),
         (scipy.sparse.eye(3), TypeError, r"sparse matrix.*toarray\(\)"),
+        (torch.eye(3).to_sparse(), TypeError, r"sparse tensor \(sparse_coo\).*to_dense\(\)"),
+        (torch.ones(1, 3, device="meta"), TypeError, "'meta', which holds no numbers"),
+        (np.ma.masked_greater([[1.0, 2.0, 3.0]], 1.5), ValueError, "2 masked entries"),
+        (np.array([["1.5", 1, 2]], dtype=object), TypeError, r"'1.5' \(str\) in an object array"),
+        (pd.Series([np.ones(3), np.ones(2)]), ValueError, "rows all have one length"),
+        (pd.Series([1.0, 2.0, 3.0]), ValueError, r"queries must be 2-D .* shape \(3,\)"),
+        (ROWS * 1e-22, ValueError, r"too small for float32 arithmetic \(values up to 4e-22"),
+        (ROWS * 1e18, ValueError, r"too large for float32 arithmetic \(values up to 4e\+18"),
+        (ROWS * 1e30, ValueError, "too large for float32 arithmetic"),
     ],
 )
 def test_bad_embeddings_are_named(rows: object, error: type[Exception], message: str) -> None:
@@ -81,9 +111,16 @@ def test_bad_embeddings_are_named(rows: object, error: type[Exception], message:
         as_embeddings(rows, "queries", n_features=3)
 
 
-def test_tiny_and_huge_rows_are_neither_zero_nor_infinite() -> None:
-    # Their squares under- and overflow float32; the values themselves are fine.
-    rows = np.array([[1e-30, 0.0], [1e30, 1e30]], np.float32)
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")
+def test_quantized_tensors_are_refused() -> None:
+    tensor = torch.quantize_per_tensor(torch.ones(1, 3), 0.1, 0, torch.qint8)
+    with pytest.raises(TypeError, match=r"X is a quantized tensor \(torch.qint8\); pass X.dequantize\(\)"):
+        as_embeddings(tensor)
+
+
+def test_a_tiny_row_among_others_is_not_zero() -> None:
+    # Its square underflows float32; the values themselves are fine.
+    rows = np.array([[1e-30, 0.0], [1.0, 1.0]], np.float32)
     np.testing.assert_array_equal(as_embeddings(rows), rows)
 
 
@@ -118,9 +155,15 @@ def test_bad_codes_are_named(codes: object, n_bits: int, error: type[Exception],
     [
         ([1, -2], ValueError, "must not be negative; got -2"),
         ([1, 2, 1, 2], ValueError, r"2 id\(s\) more than once \(first: 1\)"),
-        ([1.5], TypeError, "whole numbers; got dtype float64"),
+        ([1.5], TypeError, "whole numbers; got a float64 array"),
+        ([True], TypeError, "whole numbers; got a bool array"),
+        (["1"], TypeError, "whole numbers"),
         ([[1]], ValueError, "must be 1-D"),
-        (np.array([2**63], np.uint64), ValueError, r"below 2\*\*63"),
+        (np.array([2**63], np.uint64), ValueError, r"below 2\*\*63; got 9223372036854775808"),
+        ([2**63, 1], ValueError, r"below 2\*\*63; got 9223372036854775808"),
+        ([2**64, 1], ValueError, r"below 2\*\*63; got 18446744073709551616"),
+        ([-1, 2**63], ValueError, "must not be negative; got -1"),
+        (np.ma.masked_equal([1, 2], 2), ValueError, "1 masked entries"),
     ],
 )
 def test_bad_ids_are_named(ids: object, error: type[Exception], message: str) -> None:
@@ -160,6 +203,12 @@ def test_whole_floats_are_class_ids() -> None:
 def test_only_whole_numbers_are_whole_numbers(value: object) -> None:
     with pytest.raises(TypeError, match="k must be a whole number"):
         check_integer(value, "k", low=1)
+
+
+def test_whole_numbers_fit_64_bits() -> None:
+    with pytest.raises(ValueError, match=r"radius must be below 2\*\*63; got 99999999999999999999"):
+        check_integer(99999999999999999999, "radius", low=0)
+    assert check_integer(2**63 - 1, "radius", low=0) == 2**63 - 1
 
 
 @pytest.mark.parametrize("n_bits", [0, -8, 65_537])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from h2q.errors import MissingDependencyError, describe, require
+from h2q.errors import MissingDependencyError, describe, require, with_article
 
 
 def test_a_missing_package_prints_the_command_that_installs_it() -> None:
@@ -18,3 +18,19 @@ def test_the_module_itself_is_returned() -> None:
 def test_long_values_are_shortened() -> None:
     assert describe("x" * 500).endswith("... (str)")
     assert len(describe("x" * 500)) < 80
+
+
+@pytest.mark.parametrize(
+    ("noun", "expected"),
+    [
+        ("int8", "an int8"),
+        ("object", "an object"),
+        ("float16", "a float16"),
+        ("uint64", "a uint64"),
+        ("11-bit code", "an 11-bit code"),
+        ("64-bit code", "a 64-bit code"),
+        ("unit vector", "a unit vector"),
+    ],
+)
+def test_articles(noun: str, expected: str) -> None:
+    assert with_article(noun) == expected

@@ -1,4 +1,4 @@
-"""The errors that are ours, and the import of optional packages."""
+"""Exceptions of h2q, words for their messages, and the import of optional packages."""
 
 import importlib
 from collections.abc import Callable
@@ -13,9 +13,10 @@ __all__ = [
     "describe",
     "name_extra",
     "require",
+    "with_article",
 ]
 
-Found = TypeVar("Found")
+T = TypeVar("T")
 
 
 class FileFormatError(ValueError):
@@ -76,23 +77,23 @@ def require(module: str, extra: str) -> ModuleType:
     return name_extra(importlib.import_module, extra)(module)
 
 
-def name_extra(find: Callable[[str], Found], extra: str) -> Callable[[str], Found]:
-    """Make a function that imports say how to install what is missing: for the lazy names of a package.
+def name_extra(find: Callable[[str], T], extra: str) -> Callable[[str], T]:
+    """Wrap a function that imports, so that its error says how to install a missing package.
 
     Parameters
     ----------
     find : callable
-        Takes a name, and imports what is behind it.
+        Takes a name and returns what it names, such as the ``__getattr__`` of a package with lazy names.
     extra : str
-        The extra of h2q that brings what it may miss.
+        The extra of h2q that has the packages it needs.
 
     Returns
     -------
     callable
-        Does the same, but raises `MissingDependencyError` where a package outside h2q is not installed.
+        The same function, but with `MissingDependencyError` if a package outside h2q is not installed.
     """
 
-    def found(name: str) -> Found:
+    def find_or_explain(name: str) -> T:
         try:
             return find(name)
         except ModuleNotFoundError as error:
@@ -101,20 +102,34 @@ def name_extra(find: Callable[[str], Found], extra: str) -> Callable[[str], Foun
                 raise
             raise MissingDependencyError(f'this needs the package {package}: pip install "h2q[{extra}]"') from error
 
-    return found
+    return find_or_explain
+
+
+def with_article(noun: Any) -> str:
+    """Return a noun with its indefinite article, for messages about names that are known only when they are raised.
+
+    >>> with_article("index"), with_article("float32"), with_article("uint8"), with_article("8-bit code")
+    ('an index', 'a float32', 'a uint8', 'an 8-bit code')
+    """
+    word = str(noun)
+    # Vowel sounds: "8" and "11" are spoken with one, "uint", "unit" and "one" without.
+    vowel = word[:1].lower() in ("a", "e", "i", "o", "u", "8") or word[:2] in ("11", "18")
+    consonant = word.lower().startswith(("uint", "uni", "use", "one"))
+    return f"an {word}" if vowel and not consonant else f"a {word}"
 
 
 def describe(value: Any) -> str:
-    """Describe a value in a few words for an error message: its type, and its shape and dtype if it has them.
+    """Describe a value for an error message: its type, and its shape and dtype if it has them.
 
     >>> import numpy as np
-    >>> describe(np.zeros((2, 3)))
-    'float64 array of shape (2, 3)'
-    >>> describe("no")
-    "'no' (str)"
+    >>> describe(np.zeros((2, 3), int))
+    'an int64 array of shape (2, 3)'
+    >>> describe("no"), describe(None)
+    ("'no' (str)", 'None')
     """
     shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
     if shape is not None and dtype is not None:
-        return f"{dtype} array of shape {tuple(shape)}"
+        return f"{with_article(dtype)} array of shape {tuple(shape)}"
     text = repr(value)
-    return f"{text if len(text) <= 60 else text[:57] + '...'} ({type(value).__name__})"
+    text = text if len(text) <= 60 else text[:57] + "..."
+    return text if value is None else f"{text} ({type(value).__name__})"

@@ -41,10 +41,10 @@ def pack_bits(z: Any) -> NDArray[np.uint8]:
     array = np.asarray(z)
     if array.dtype == np.uint8:
         raise TypeError(
-            f"z must be signs or bools; got a {describe(array)}, which may be packed codes already: pass bits as bool"
+            f"z must be signs or bools; got {describe(array)}, which may be packed codes already: pass bits as bool"
         )
     if array.dtype.kind not in "bfi":
-        raise TypeError(f"z must be real numbers or bools; got a {describe(array)}")
+        raise TypeError(f"z must be real numbers or bools; got {describe(array)}")
     if array.ndim != 2:
         raise ValueError(f"z must be 2-D, one row an item; got shape {array.shape}")
     check_n_bits(array.shape[1], "the number of columns of z")

@@ -106,7 +106,7 @@ def as_images(images: Any, name: str = "images") -> Sequence[Any]:
         raise TypeError(f"{what}; got one image, {describe(images)}: pass a list, [image]")
     if isinstance(images, np.ndarray):
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
-            raise ValueError(f"{what}; got a {describe(images)}")
+            raise ValueError(f"{what}; got {describe(images)}")
         images = PixelImages(images, name)
     if not hasattr(images, "__getitem__") or not hasattr(images, "__len__"):
         images = list(images)
