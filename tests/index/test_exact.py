@@ -355,7 +355,7 @@ def test_what_an_index_lacks_is_named(quantizer: HouseholderQuantizer) -> None:
     index = BinaryIndex(24)
     assert len(index.search_radius(CODES, 5)[0].ids) == 0
     index.add(CODES)
-    with pytest.raises(TypeError, match="no quantizer; got float32 array"):
+    with pytest.raises(TypeError, match="no quantizer; got a float32 array"):
         index.search(DIGITS[:1], 1)
     with_codes = BinaryIndex(quantizer=quantizer)
     with_codes.add(DIGITS)

@@ -133,7 +133,7 @@ def test_the_identity_needs_no_reflection_and_v_equal_to_it_is_minus_the_identit
         (np.array([[np.nan]]), ValueError, "not finite"),
         (np.ones((2, 3)), ValueError, r"m <= k.*\(2, 3\)"),
         (np.ones(3), ValueError, r"\(3,\)"),
-        (np.eye(2, dtype=int), TypeError, "float32 or float64; got a? ?int64"),
+        (np.eye(2, dtype=int), TypeError, "float32 or float64; got an int64"),
         ([[1.0]], TypeError, "float32 or float64"),
     ],
 )
