@@ -95,6 +95,11 @@ def test_the_preset_paper_trains_the_authors_network(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        (["--loss", "DCHH"], "loss must be one of CosineEmbedding (CEL), DCH"),
+        (["--loss", "ADSH"], "train_asymmetric_head"),
+        (["--loss", "DCH", "--loss-option", "gama=10"], "DCH has no option gama; it has gamma"),
+        (["--loss", "DCH", "--loss-option", "gamma=-1"], "gamma must be a finite number above 0; got -1"),
+        (["--resize-mode", "pad"], "expected stretch or crop"),
         (["--loss-option", "gamma"], "expected NAME=VALUE; got 'gamma'"),
         (["--setting", "speed=3"], "there is no speed; expected one of optimizer"),
         (["--setting", "dropout=2"], "dropout must be at least 0 and below 1; got 2"),

@@ -97,13 +97,16 @@ def train(
     whole = fine_tune_all or preset == "paper"
     tuned = whole or fine_tune > 0
     chosen = preset_for(loss, preset or ("fine-tune" if tuned else "head"))  # type: ignore[arg-type]
+    loss_options = {**chosen.loss_options, **_pairs(loss_option, "--loss-option")}
+    _check_loss(loss, loss_options, bits)
     settings = _settings(chosen.settings, epochs, setting)
+    weighted = _penalty(chosen, penalty, penalty_weight, penalty_option, penalty_tanh)
     began = time.perf_counter()
     dataset = load_dataset(data, random_state=seed, skip_broken=skip_broken)
     hasher = ImageHasher(
         bits,
         loss=loss,
-        loss_options={**chosen.loss_options, **_pairs(loss_option, "--loss-option")},
+        loss_options=loss_options,
         backbone=backbone,
         image_size=image_size,
         resize_mode=resize_mode or chosen.resize_mode,  # type: ignore[arg-type]
@@ -111,7 +114,7 @@ def train(
         head_first=preset != "paper",
         head_settings=None if tuned else settings,
         network_settings=settings if tuned else None,
-        penalty=_penalty(chosen, penalty, penalty_weight, penalty_option, penalty_tanh),
+        penalty=weighted,
         random_state=seed,
     )
     run = RunOptions(
@@ -136,6 +139,17 @@ def train(
         print_json(result)
     else:
         _print_result(result, len(dataset.folds["validation"]))
+
+
+def _check_loss(loss: str, options: dict[str, Any], n_bits: int) -> None:
+    """Build the loss once, for two classes, so that a wrong name or option is named before data are read."""
+    from h2q.similarity.losses import make_loss
+
+    options = {name: 0.5 if value == "training set" else value for name, value in options.items()}
+    try:
+        make_loss(loss, n_bits=n_bits, n_classes=2, **options)
+    except (ValueError, TypeError) as error:
+        raise typer.BadParameter(str(error), param_hint="--loss, --loss-option") from error
 
 
 def _settings(settings: "TrainingSettings", epochs: int | None, changes: list[str] | None) -> "TrainingSettings":
