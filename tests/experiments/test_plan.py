@@ -166,3 +166,78 @@ def test_files_are_named(tmp_path: Path) -> None:
         load_plan(path)
     path.write_text(PLAN)
     assert load_plan(path).name == "small"
+
+
+OPTIONS = """
+name = "options"
+[grid]
+datasets = ["digits"]
+losses = ["DCH", "HyP2"]
+bits = [16]
+quantizers = ["sign", "penalty", "hswd"]
+[training]
+preset = "paper"
+resize_mode = "stretch"
+optimizer = "rmsprop"
+schedule = "step"
+augmentation = "mirror-crop"
+[loss_options.DCH]
+gamma = 5
+[penalty]
+weights = [0.1]
+tanh = false
+[penalty.options.dch]
+gamma = 7
+[hswd]
+weights = [0.1]
+"""
+
+
+def test_options_of_losses_and_penalties_reach_the_cells() -> None:
+    plan = parse_plan(OPTIONS)
+    specs = {(cell.network.loss, cell.quantizer): cell.network for cell in cells_of(plan)}
+    sign, penalty, hswd = (specs["DCH", name] for name in ("sign", "penalty", "hswd"))
+    assert sign.loss_options == {"gamma": 5, "similar_fraction": "training set"}
+    assert (sign.resize_mode, sign.settings.optimizer, sign.settings.schedule) == ("stretch", "rmsprop", "step")
+    assert sign.settings.augmentation == "mirror-crop"
+    assert (penalty.penalty, penalty.penalty_options, penalty.penalty_tanh) == ("dch", {"gamma": 7}, False)
+    assert (hswd.penalty, hswd.penalty_options, hswd.penalty_tanh) == ("hswd", {}, False)
+    assert specs["HyP2", "penalty"].penalty_options == {}
+    as_in_paper = parse_plan(OPTIONS.replace("tanh = false", "").replace('resize_mode = "stretch"', ""))
+    specs = {(cell.network.loss, cell.quantizer): cell.network for cell in cells_of(as_in_paper)}
+    assert specs["HyP2", "penalty"].penalty_tanh
+    assert specs["HyP2", "penalty"].resize_mode == "crop"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("gamma = 5", "gama = 5", r"\[loss_options.DCH\]: DCH has no option gama; it has gamma"),
+        ("gamma = 5", "gamma = -5", r"\[loss_options.DCH\]: gamma must be a finite number above 0"),
+        ("[loss_options.DCH]", "[loss_options.DPSH]", r"\[loss_options\]: 'DPSH' is not known"),
+        ("gamma = 7", "scale = 7", r"\[penalty.options.dch\]: the penalty dch has no option scale; it has gamma"),
+        ("[penalty.options.dch]", "[penalty.options.dhc]", r"\[penalty.options\]: 'dhc' is not known"),
+        ('resize_mode = "stretch"', 'resize_mode = "pad"', r"\[training\] resize_mode: 'pad' is not known"),
+        ("tanh = false", 'tanh = "no"', r"\[penalty\] tanh must be true or false"),
+        ('optimizer = "rmsprop"', 'optimizer = "lion"', r"\[training\]: optimizer must be one of"),
+    ],
+)
+def test_wrong_options_are_named(old: str, new: str, message: str) -> None:
+    with pytest.raises(PlanError, match=message):
+        parse_plan(OPTIONS.replace(old, new))
+
+
+def test_the_plan_paper_has_the_authors_configuration() -> None:
+    specs = {(c.network.loss, c.quantizer): c.network for c in cells_of(load_plan("paper"))}
+    weights = {loss: specs[loss, "penalty"].weights for loss in load_plan("paper").losses}
+    assert weights == {
+        "CosineEmbedding": (0.01,), "DCH": (1e-5, 1e-3, 0.1), "DHN": (1e-5, 1e-3, 0.1), "DPSH": (1.0, 0.1, 0.01),
+        "HyP2": (0.01,), "WGLHH": (1e-3,),
+    }  # fmt: skip
+    assert all(specs[loss, "penalty"].penalty_tanh and not specs[loss, "hswd"].penalty_tanh for loss in weights)
+    assert {specs[loss, "hswd"].weights for loss in weights} == {(0.1,)}
+    assert specs["DHN", "penalty"].penalty == "dhn_implementation"
+    assert {spec.resize_mode for spec in specs.values()} == {"crop"}
+    assert specs["HyP2", "sign"].loss_options == {"pairs": "all", "beta": 1.25, "squash_proxies": True}
+    with pytest.raises(PlanError, match=r"\[penalty\] weights is missing"):
+        parse_plan(OPTIONS.replace("weights = [0.1]\ntanh", "tanh").replace('"paper"', '"head"'))

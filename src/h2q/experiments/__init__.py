@@ -2,7 +2,8 @@
 
 from h2q.experiments.cells import Cell, NetworkSpec, Setting, cells_of
 from h2q.experiments.differences import QuantizerDifference, compare_results, difference_table
-from h2q.experiments.plan import PLANS, Plan, load_plan, parse_plan, plan_quantizers, read_plan
+from h2q.experiments.plan import Plan, plan_quantizers
+from h2q.experiments.plan_file import PLANS, load_plan, parse_plan, read_plan
 from h2q.experiments.records import CellScores, CellSeconds, DataVersion, NetworkSummary, Record
 from h2q.experiments.report import build_report, write_report
 from h2q.experiments.results import Results, Row, Status, load_results, reference_rows, status_of

@@ -144,7 +144,7 @@ def cells_of(plan: Plan) -> Iterator[Cell]:
 
     Examples
     --------
-    >>> from h2q.experiments.plan import load_plan
+    >>> from h2q.experiments.plan_file import load_plan
     >>> cells = list(cells_of(load_plan("cifar10")))
     >>> len(cells) == 5 * 4 * 2 * len(load_plan("cifar10").quantizers)
     True
@@ -170,10 +170,10 @@ def _network(plan: Plan, setting: Setting, seed: int, quantizer: str) -> Network
         dict(preset.loss_options), preset.resize_mode,
     )  # fmt: skip
     if quantizer == "hswd":
-        return replace(spec, penalty="hswd", weights=plan.weights["hswd"])
+        return replace(spec, penalty="hswd", weights=plan.weights_for(setting.loss, "hswd"))
     if quantizer == "penalty":
         penalty = plan.penalty_for(setting.loss)
-        spec = replace(spec, penalty=penalty, weights=plan.weights[penalty])
+        spec = replace(spec, penalty=penalty, weights=plan.weights_for(setting.loss, penalty))
         if penalty == preset.penalty:
             return replace(spec, penalty_options=dict(preset.penalty_options), penalty_tanh=preset.penalty_tanh)
     return spec

@@ -30,10 +30,12 @@ def load_data(name: str, seed: int) -> ImageDataset:
 
 
 @lru_cache(maxsize=2)
-def _features(name: str, backbone: str, image_size: int | None) -> NDArray[np.float32]:
+def _features(name: str, backbone: str, image_size: int | None, resize_mode: Any) -> NDArray[np.float32]:
+    from h2q.similarity.backbones import load_backbone
     from h2q.similarity.features import extract_features
 
-    return extract_features(load_data(name, 0), backbone, image_size=image_size)
+    loaded = load_backbone(backbone, image_size=image_size, resize_mode=resize_mode)
+    return extract_features(load_data(name, 0), loaded)
 
 
 def describe_data(dataset: ImageDataset) -> DataVersion:
@@ -129,7 +131,7 @@ def _fit_head(spec: NetworkSpec, dataset: ImageDataset, threads: int, weight: fl
     from h2q.similarity.asymmetric import train_asymmetric_head
     from h2q.similarity.frozen import train_head
 
-    features = _features(spec.dataset, spec.backbone, spec.image_size)
+    features = _features(spec.dataset, spec.backbone, spec.image_size, spec.resize_mode)
     train, held_out = (np.asarray(features[dataset.folds[fold]]) for fold in ("train", "validation"))
     options = _training_options(spec, weight)
     if spec.loss == "ADSH":

@@ -15,8 +15,9 @@ from sklearn.exceptions import NotFittedError
 
 from h2q.checks import check_n_bits
 from h2q.errors import FileFormatError, require
-from h2q.files import read_tensors, write_tensors
+from h2q.files import write_tensors
 from h2q.hasher.folder import HasherFolder
+from h2q.hasher.weights import read_backbone, read_head
 from h2q.index import BinaryIndex
 from h2q.quantization import HouseholderQuantizer, load_quantizer, pack_bits
 from h2q.similarity.images import Fold, as_folds, as_images
@@ -411,8 +412,8 @@ class ImageHasher(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no t
     def _read(cls, source: HasherFolder, description: dict[str, Any], backbone: "nn.Module | None") -> Self:
         n_features, n_dimensions = description["n_features"], description["n_dimensions"]
         hasher = cls.from_parts(
-            _read_backbone(source.part(description, "backbone"), description["backbone"], backbone),
-            _read_head(source.part(description, "head"), n_features, n_dimensions),
+            read_backbone(source.part(description, "backbone"), description["backbone"], backbone),
+            read_head(source.part(description, "head"), n_features, n_dimensions),
             load_quantizer(source.part(description, "quantizer")),
         )
         hasher.loss, hasher.validation_map_ = description["loss"], description["validation_map"]
@@ -423,42 +424,3 @@ class ImageHasher(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no t
             raise NotFittedError(
                 "this ImageHasher is not fitted; call fit(images, labels), or ImageHasher.load(folder)"
             )
-
-
-def _read_backbone(file: Path, description: dict[str, Any], module: "nn.Module | None") -> "Backbone":
-    from h2q.similarity.backbones import BACKBONES, load_backbone
-
-    name, size = description["name"], description["image_size"]
-    if module is None and name not in BACKBONES:
-        raise ValueError(
-            f"{file.parent} was built on {name}, a module of its author's own; pass load(folder, backbone=module) with "
-            "a module of that structure"
-        )
-    skeleton = (
-        load_backbone(name, pretrained=False, image_size=size).module if module is None else copy.deepcopy(module)
-    )
-    _load_weights(skeleton, file, "backbone")
-    loaded = load_backbone(
-        skeleton, image_size=size, mean=tuple(description["mean"]), std=tuple(description["std"]),
-        resize_mode=description["resize_mode"],
-    )  # fmt: skip
-    return dataclasses.replace(loaded, name=name)
-
-
-def _read_head(file: Path, n_features: int, n_dimensions: int) -> "HashHead":
-    from h2q.similarity.heads import HashHead
-
-    hidden = read_tensors(file, "hash head").metadata["hidden"]
-    head = HashHead(n_features, n_dimensions, hidden=hidden)
-    _load_weights(head, file, "hash head")
-    return head
-
-
-def _load_weights(module: "nn.Module", path: Path, kind: str) -> None:
-    import torch
-
-    state = {key: torch.from_numpy(value) for key, value in read_tensors(path, kind).tensors.items()}
-    try:
-        module.load_state_dict(state)
-    except RuntimeError as error:
-        raise FileFormatError(f"{path} does not fit the network it is for: {error}") from error
