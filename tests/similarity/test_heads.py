@@ -97,3 +97,19 @@ def test_a_head_of_another_width_is_refused() -> None:
     start = TrainedHead(HashHead(1280, 8), nn.MSELoss(), TrainingHistory((), -1, None, 0.0))
     with pytest.raises(ValueError, match="n_bits is 16"):
         fine_tune(digits.images[:20], digits.labels[:20], loss=nn.MSELoss(), n_bits=16, start=start)
+
+
+def test_folding_the_batch_normalization_changes_no_embedding():
+    head = HashHead(6, 4, hidden=(5,), batch_norm=True)
+    features = 3 + torch.randn(50, 6, generator=torch.Generator().manual_seed(0))
+    for _ in range(20):
+        head(features)
+    training = head(features)
+    assert training.mean(dim=0).abs().max() < 1e-5
+    head.eval()
+    before = head(features)
+    head.fold_batch_norm()
+    assert head.batch_norm is None
+    torch.testing.assert_close(head(features), before, rtol=1e-5, atol=1e-5)
+    head.fold_batch_norm()
+    torch.testing.assert_close(head(features), before, rtol=1e-5, atol=1e-5)

@@ -13,7 +13,7 @@ SHARED = {
     "optimizer": "adam", "learning_rate": 1e-5, "hash_learning_rate": 1e-4, "loss_learning_rate": 1e-3,
     "schedule": "constant", "epochs": 100, "min_steps": 0, "patience": 20, "min_delta": 0.05, "hidden": (),
     "dropout": 0.0, "input_dropout": 0.0, "input_noise": 0.0, "standardize": False, "hash_layer_std": 0.01,
-    "augmentation": "none",
+    "augmentation": "none", "items_per_class": None, "batch_norm": False,
 }  # fmt: skip
 BY_LOSS = {
     # batch, weight decay, loss options, penalty, its options, its weights

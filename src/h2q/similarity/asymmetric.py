@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from h2q.checks import as_embeddings, check_integer, check_n_bits
-from h2q.similarity.batches import BatchOrder, TensorBatches
+from h2q.similarity.batches import TensorBatches
 from h2q.similarity.frozen import HeadValidation, TrainedHead, as_validation, describe_run, on_one_core
 from h2q.similarity.heads import HashHead
 from h2q.similarity.labels import ClassLabels, as_class_labels
@@ -121,7 +121,7 @@ def train_asymmetric_head(
         TensorBatches(
             torch.from_numpy(rows)[None],
             torch.arange(len(rows)),
-            BatchOrder(len(rows), settings.batch_size, random_state),
+            settings.batch_order(classes.values, random_state),
         ),
         Objective(turns),
         settings,
@@ -133,4 +133,5 @@ def train_asymmetric_head(
         ),
         run=on_one_core(run),
     )  # fmt: skip
+    head.fold_batch_norm()
     return TrainedHead(head, turns, history)

@@ -43,11 +43,15 @@ class BatchOrder:
         """Choose the epoch whose batches are yielded next."""
         self.epoch = epoch
 
+    def order(self) -> NDArray[np.int64]:
+        """Return the positions of the epoch's batches, one after the other."""
+        return np.random.default_rng((self.random_state, self.epoch)).permutation(self.n_items)
+
     def batches(self) -> Iterator[NDArray[np.int64]]:
         """Yield the positions of each batch of the epoch, as far as they are this process's."""
-        order = np.random.default_rng((self.random_state, self.epoch)).permutation(self.n_items)
+        order = self.order()
         share = self.batch_size // process_count()
-        for start in range(0, self.n_items - self.batch_size + 1, self.batch_size):
+        for start in range(0, len(order) - self.batch_size + 1, self.batch_size):
             first = start + process_rank() * share
             yield order[first : first + share]
 

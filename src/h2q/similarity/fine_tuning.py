@@ -14,7 +14,7 @@ from torch import nn
 
 from h2q.checks import as_labels, check_n_bits
 from h2q.similarity.backbones import Backbone, load_backbone
-from h2q.similarity.batches import BatchOrder, ImageTensors, image_batches
+from h2q.similarity.batches import ImageTensors, image_batches
 from h2q.similarity.features import extract_features
 from h2q.similarity.frozen import TrainedHead, build_loss, describe_run, embed_features
 from h2q.similarity.heads import HashHead, HashNetwork, freeze_all_but_last
@@ -158,7 +158,7 @@ def fine_tune(
                 images, torch.from_numpy(classes.values), backbone.preprocess,
                 augment=mirror_and_crop if settings.augmentation == "mirror-crop" else None, random_state=random_state,
             ),
-            BatchOrder(len(images), settings.batch_size, random_state),
+            settings.batch_order(classes.values, random_state),
             run.n_workers,
         ),
         objective,
@@ -173,6 +173,7 @@ def fine_tune(
         ),
         run=run,
     )  # fmt: skip
+    head.fold_batch_norm()
     network.backbone.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     trained = load_backbone(
         network.backbone, image_size=backbone.image_size, mean=backbone.mean, std=backbone.std,

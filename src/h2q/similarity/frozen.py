@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from h2q.checks import as_embeddings, as_labels, check_n_bits
-from h2q.similarity.batches import BatchOrder, TensorBatches
+from h2q.similarity.batches import TensorBatches
 from h2q.similarity.fingerprints import fingerprint
 from h2q.similarity.heads import HashHead
 from h2q.similarity.labels import ClassLabels, as_class_labels
@@ -132,7 +132,7 @@ def train_head(
         TensorBatches(
             torch.from_numpy(views),
             torch.from_numpy(classes.values),
-            BatchOrder(len(classes), settings.batch_size, random_state),
+            settings.batch_order(classes.values, random_state),
         ),
         Objective(criterion, penalty),
         settings,
@@ -144,6 +144,7 @@ def train_head(
         ),
         run=on_one_core(run),
     )  # fmt: skip
+    head.fold_batch_norm()
     return TrainedHead(head, criterion, history)
 
 

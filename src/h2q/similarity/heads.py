@@ -33,6 +33,9 @@ class HashHead(nn.Module):
         Standard deviation of the Gaussian noise that each training step adds to the standardized features.
     hash_layer_std : float, optional
         Standard deviation of the hash layer's initial weights, whose biases then start at 0; None: torch's default.
+    batch_norm : bool
+        Whether embeddings are normalized over the batch in training, so that each entry has mean 0 and variance 1: bits
+        are balanced, as in OrthoHash's network (Hoe et al., NeurIPS 2021). `fold_batch_norm` ends it.
 
     Examples
     --------
@@ -54,6 +57,7 @@ class HashHead(nn.Module):
         input_dropout: float = 0.2,
         input_noise: float = 0.5,
         hash_layer_std: float | None = None,
+        batch_norm: bool = False,
     ) -> None:
         super().__init__()
         check_integer(n_features, "n_features", low=1)
@@ -72,6 +76,19 @@ class HashHead(nn.Module):
         if hash_layer_std is not None:
             nn.init.normal_(self.hash_layer.weight, std=hash_layer_std)
             nn.init.zeros_(self.hash_layer.bias)
+        self.batch_norm = nn.BatchNorm1d(n_bits, affine=False) if batch_norm else None
+
+    def fold_batch_norm(self) -> None:
+        """Put the batch normalization, with the statistics of the training, into the weights of the hash layer."""
+        if self.batch_norm is None:
+            return
+        mean, variance = self.batch_norm.running_mean, self.batch_norm.running_var
+        if mean is not None and variance is not None:
+            scale = (variance + self.batch_norm.eps).rsqrt()
+            with torch.no_grad():
+                self.hash_layer.weight.mul_(scale[:, None])
+                self.hash_layer.bias.sub_(mean).mul_(scale)
+        self.batch_norm = None
 
     def standardize_like(self, features: ArrayLike) -> None:
         """Set the mean and the standard deviation that `forward` removes to those of `features`.
@@ -95,7 +112,7 @@ class HashHead(nn.Module):
         if self.training and self.input_noise:
             standardized = standardized + self.input_noise * torch.randn_like(standardized)
         embeddings: Tensor = self.hash_layer(self.layers(standardized))
-        return embeddings
+        return embeddings if self.batch_norm is None else self.batch_norm(embeddings)
 
 
 class HashNetwork(nn.Module):

@@ -3,9 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+from numpy.typing import NDArray
 
 from h2q.checks import check_integer, check_number
+
+if TYPE_CHECKING:
+    from h2q.similarity.batches import BatchOrder
 
 __all__ = ["FINE_TUNE", "HEAD", "PAPER", "PRESETS", "Preset", "TrainingSettings", "preset_for", "settings_for"]
 
@@ -46,6 +51,9 @@ class TrainingSettings:
         Factor of the schedule "step", above 0 and at most 1.
     batch_size : int
         Number of items in a batch, over all processes together.
+    items_per_class : int or None
+        Number of items of each class in a batch, drawn by pytorch-metric-learning (extra ``metric``; class ids only).
+        None: batches are a permutation of all items.
     epochs : int or None
         Number of epochs (fewer where `patience` stops training). None: 25, or more where items are few, until there
         are `min_steps` steps.
@@ -65,6 +73,8 @@ class TrainingSettings:
         Standard deviation of the noise added to features, in units of their own standard deviation.
     standardize : bool
         Whether a new head standardizes features first.
+    batch_norm : bool
+        Whether a new head normalizes its embeddings over the batch while it is trained, see `HashHead`.
     hash_layer_std : float or None
         Standard deviation of the initial weights of a new hash layer, whose biases then start at 0; None: torch's
         default.
@@ -84,6 +94,7 @@ class TrainingSettings:
     step_epochs: int = 10
     step_factor: float = 0.5
     batch_size: int = 256
+    items_per_class: int | None = None
     epochs: int | None = None
     min_steps: int = 400
     patience: int | None = None
@@ -93,6 +104,7 @@ class TrainingSettings:
     input_dropout: float = 0.2
     input_noise: float = 0.5
     standardize: bool = True
+    batch_norm: bool = False
     hash_layer_std: float | None = None
     augmentation: Literal["none", "mirror-crop"] = "mirror-crop"
 
@@ -130,8 +142,17 @@ class TrainingSettings:
 
     def head_options(self) -> dict[str, Any]:
         """Return the options that a `HashHead` is built with."""
-        names = ("hidden", "dropout", "input_dropout", "input_noise", "hash_layer_std")
+        names = ("hidden", "dropout", "input_dropout", "input_noise", "hash_layer_std", "batch_norm")
         return {name: getattr(self, name) for name in names}
+
+    def batch_order(self, labels: NDArray[Any], random_state: int) -> "BatchOrder":
+        """Return the order of the batches of items with these labels."""
+        from h2q.similarity.batches import BatchOrder
+        from h2q.similarity.metric_learning import BalancedOrder
+
+        if self.items_per_class is None:
+            return BatchOrder(len(labels), self.batch_size, random_state)
+        return BalancedOrder(labels, self.batch_size, self.items_per_class, random_state)
 
 
 @dataclass(frozen=True)
