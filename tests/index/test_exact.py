@@ -147,7 +147,7 @@ class ScaledQuantizer(SignQuantizer):
         norms = np.linalg.norm(X, axis=1)
         return EncodedItems(self.encode(X), np.clip(norms, 0, 255).astype(np.uint8))
 
-    def scalar_tables(self):
+    def scalar_tables(self, metric="cosine"):
         values = np.arange(256, dtype=np.float32)
         return values / 64, values / 1000
 

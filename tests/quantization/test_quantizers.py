@@ -201,11 +201,34 @@ def test_the_same_seed_gives_the_same_bytes(kind, digits, tmp_path):
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
-@pytest.mark.parametrize("random_state", [np.random.RandomState(0), np.random.default_rng(0), None])
-def test_random_states_of_every_sort(random_state, digits, tmp_path):
-    quantizer = RandomRotationQuantizer(8, random_state=random_state).fit(digits)
-    quantizer.save(tmp_path / "q")
-    assert load_quantizer(tmp_path / "q").random_state is None
+@pytest.mark.parametrize("make_state", [lambda: 3, lambda: np.random.RandomState(3), lambda: np.random.default_rng(3)])
+def test_equal_random_states_of_every_sort_give_equal_rotations(make_state, digits, tmp_path):
+    state = make_state()
+    first, again = (RandomRotationQuantizer(8, random_state=s).fit(digits) for s in (state, make_state()))
+    np.testing.assert_array_equal(first.rotation_, again.rotation_)
+    second = RandomRotationQuantizer(8, random_state=state).fit(digits)
+    # A generator moves on; a seed stays.
+    assert np.array_equal(first.rotation_, second.rotation_) == isinstance(state, int)
+    first.save(tmp_path / "q")
+    assert load_quantizer(tmp_path / "q").random_state == (3 if isinstance(state, int) else None)
+
+
+def test_without_a_random_state_every_fit_differs(digits):
+    first, second = (RandomRotationQuantizer(8).fit(digits).rotation_ for _ in range(2))
+    assert not np.array_equal(first, second)
+
+
+def test_an_epoch_of_the_papers_schedule_is_of_the_rows_not_held_out():
+    X, sizes = np.random.default_rng(0).standard_normal((1100, 3)), []
+
+    def count(Z):
+        sizes.append(len(Z))
+        return OBJECTIVES["l2"](Z)
+
+    quantizer = HouseholderQuantizer(objective=count, schedule="constant", random_state=0).fit(X)
+    assert len(quantizer.loss_curve_) == 300
+    assert sizes.count(128) == 300 * (990 // 128)
+    assert set(sizes) == {128, 110}
 
 
 def test_the_papers_schedule_by_name(digits):

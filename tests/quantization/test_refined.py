@@ -7,6 +7,7 @@ from sklearn.datasets import load_digits
 from sklearn.exceptions import NotFittedError
 from threadpoolctl import threadpool_limits
 
+from h2q.index import BinaryIndex
 from h2q.quantization import HouseholderQuantizer, RefinedQuantizer, load_quantizer, make_quantizer, unpack_bits
 from h2q.quantization.refined import fit_decoder, fit_smoother
 
@@ -81,6 +82,23 @@ def test_an_item_has_one_code_in_whatever_batch_and_on_however_many_threads(fitt
     for n_threads in (1, 4):
         with threadpool_limits(n_threads, user_api="blas"):
             np.testing.assert_array_equal(fitted.encode(np.tile(X, (4, 1)))[: len(X)], expected.codes)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_an_index_gives_the_estimates(fitted, metric, tmp_path):
+    index = BinaryIndex(quantizer=fitted, metric=metric)
+    index.add(X)
+    index.save(tmp_path / "index")
+    expected = np.sort(estimates(fitted, metric), axis=1)[:, :10]
+    for each in (index, BinaryIndex.open(tmp_path / "index")):
+        np.testing.assert_allclose(each.search(QUERIES, 10, scoring="asymmetric").distances, expected, atol=1e-4)
+    found = index.search(QUERIES, 10, scoring="hamming").distances
+    np.testing.assert_array_equal(
+        found, np.sort(hamming(fitted.encode_queries(QUERIES), fitted.encode(X)), axis=1)[:, :10]
+    )
+    near = index.search_radius(QUERIES[:1], int(found[0, 9]))
+    assert (near[0].distances <= found[0, 9]).all()
+    assert len(near[0].ids) >= 10
 
 
 def test_decoding_comes_close(fitted):

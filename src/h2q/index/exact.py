@@ -360,7 +360,7 @@ class BinaryIndex(Index):
             limit = check_integer(limit, "limit", low=1)
         state = self._state
         checked = check_items(queries, "queries", state.n_bits, state.quantizer, allow_1d=True)
-        codes = checked if checked.dtype == np.uint8 else state.quantizer.encode(checked)
+        codes = checked if checked.dtype == np.uint8 else state.quantizer.encode_queries(checked)
         return within(state.segments, codes, min(radius, state.n_bits), limit)
 
     def warm_up(self) -> None:

@@ -159,10 +159,10 @@ def search_in_steps(
         some = queries[start : start + step]
         if scoring == "asymmetric":
             prepared = quantizer.asymmetric_queries(some, metric)
-            tables = quantizer.scalar_tables()
+            tables = quantizer.scalar_tables(metric)
             neighbors = nearest_by_estimates(segments, prepared.weights, prepared.constants, tables, n_candidates)
         else:
-            codes = some if some.dtype == np.uint8 else quantizer.encode(some)
+            codes = some if some.dtype == np.uint8 else quantizer.encode_queries(some)
             neighbors = nearest_by_codes(segments, codes, n_candidates)
         if candidates is not None:
             neighbors = rerank(segments, some, neighbors.ids, k, metric)

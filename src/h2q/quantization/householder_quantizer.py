@@ -119,20 +119,24 @@ class HouseholderQuantizer(RotationQuantizer):
 
     def _find_rotation(self, Z: NDArray[np.float32], generator: np.random.Generator) -> NDArray[np.float32]:
         objective = self.objective if callable(self.objective) else OBJECTIVES[self.objective]
-        if isinstance(self.schedule, Schedule):
-            schedule = self.schedule
-        else:
-            schedule = SCHEDULES[self.schedule](*Z.shape, polish=objective is OBJECTIVES["l2"])
-        if self.n_init is not None:
-            schedule = replace(schedule, n_init=self.n_init)
-        held_out = None
+        polish = objective is OBJECTIVES["l2"]
+        schedule, held_out = self._make_schedule(*Z.shape, polish=polish), None
         if not schedule.anneal and len(Z) > 1:
             order = generator.permutation(len(Z))
             n_held_out = max(1, round(_HELD_OUT * len(Z)))
             held_out, Z = Z[order[:n_held_out]], Z[order[n_held_out:]]
+            schedule = self._make_schedule(*Z.shape, polish=polish)  # an epoch is of the rows that are left
         with progress_bar(
             "learning a rotation", schedule.total, enabled=schedule.total * Z.shape[1] > 2**18
         ) as advance:
             learned = learn_rotation(Z, objective, schedule, generator, held_out=held_out, advance=advance)
         self.loss_curve_ = np.array(learned.loss_curve)
         return learned.rotation
+
+    def _make_schedule(self, n: int, k: int, *, polish: bool) -> Schedule:
+        """Return the schedule for n rows of k dimensions."""
+        if isinstance(self.schedule, Schedule):
+            schedule = self.schedule
+        else:
+            schedule = SCHEDULES[self.schedule](n, k, polish=polish)
+        return schedule if self.n_init is None else replace(schedule, n_init=self.n_init)
