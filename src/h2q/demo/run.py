@@ -81,7 +81,7 @@ def run_stage(stage: Stage, *, random_state: int = 0, n_seeds: int = 3) -> DemoR
     rows: list[Row] = []
     neighbors = {}
     last: EmbeddedFolds | None = None
-    with progress_bar("scoring", len(stage.lengths) * len(stage.entries) * n_seeds) as advance:
+    with progress_bar("scoring", len(stage.lengths) * len(stage.entries)) as advance:
         for n_bits in stage.lengths:
             plain = stage.embed(n_bits, "")
             if plain is not last:
@@ -90,10 +90,11 @@ def run_stage(stage: Stage, *, random_state: int = 0, n_seeds: int = 3) -> DemoR
             for entry in stage.entries:
                 folds, label, scores = stage.embed(n_bits, entry.variant), entry.contender.label, []
                 depth = _class_size(folds) if n_bits == pictured and label in PICTURED else None
-                for seed in range(random_state, random_state + n_seeds):
+                n_runs = 1 if entry.contender.quantizer == "sign" else n_seeds  # signs depend on no seed
+                for seed in range(random_state, random_state + n_runs):
                     quantizer = entry.contender.make(n_bits, seed)
                     scores.append(score_quantizer(quantizer, folds, name=label, k=_k(folds), depth=depth))
-                    advance(1)
+                advance(1)
                 rows.append(Row(label, n_bits, tuple(scores)))
                 if depth is not None and scores[0].neighbors is not None:
                     neighbors[label] = scores[0].neighbors

@@ -12,7 +12,7 @@ __all__ = ["K_RECALL", "LEARNING_MODULES", "Entry", "Stage", "frozen_stage", "le
 
 K_RECALL = 10
 LEARNING_MODULES = ("torch", "lightning")
-FROZEN_LENGTHS = (16, 32, 64, 128)
+FROZEN_LENGTHS = (16, 64, 128)
 LEARNED_LENGTHS = (16, 64)  # each takes three heads
 FULL_LEARNED_LENGTHS = (16, 32, 48, 64)
 LOSS = "CosineEmbedding"
