@@ -109,7 +109,7 @@ def test_keys_change_with_what_cells_depend_on(old: str, new: str, changes: set[
         ("weights = [0.1, 1]", "weights = { l1 = [1], dch = [1], l2 = [1] }", r"\[weights\] has an unknown key: 'l2'"),
         ('DPSH = "l1"', 'DPSH = "l3"', r"\[penalty\] by_loss: 'l3' is not known"),
         ('DPSH = "l1"', 'HyP2 = "l1"', r"\[penalty\] by_loss: 'HyP2' is not known"),
-        ('DPSH = "l1"', "DPSH = 1", r"\[penalty\] by_loss.DPSH must be a text"),
+        ('DPSH = "l1"', "DPSH = 1", r"\[penalty\] by_loss.DPSH must be a string"),
         ('"DPSH", "DCH"', '"ADSH", "DPSH"', "ADSH trains heads only"),
         ("[hswd]", "hswd = 3\n[other]", "has an unknown key"),
         ("[grid]", "grid = 3\n[penalty]\n[grids]", "this is not TOML|unknown key"),

@@ -226,11 +226,7 @@ def score_quantizer(
     error_fold : {"queries", "database"}
         Fold that the quantization errors are measured on; neither is fitted on.
     depth : int, optional
-        Number of neighbors to search for and return. Default: the number of true neighbors.
-
-    Returns
-    -------
-    Score
+        Number of neighbors to return. Default: the number of true neighbors.
 
     Examples
     --------

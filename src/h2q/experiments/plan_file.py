@@ -97,12 +97,16 @@ def parse_plan(text: str) -> Plan:
     ...
     h2q.experiments.toml_table.PlanError: [grid] has an unknown key: 'loses' is not known; did you mean 'losses'?
     """
-    from h2q.quantization import quantizer_names
-
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise PlanError(f"this is not TOML: {error}") from error
+    return _read_document(document)
+
+
+def _read_document(document: dict[str, Any]) -> Plan:
+    from h2q.quantization import quantizer_names
+
     root = Table(
         "", document, ("name", "grid", "training", "loss_options", "penalty", "hswd", "quantization", "scoring")
     )

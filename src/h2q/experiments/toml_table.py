@@ -1,4 +1,4 @@
-"""Reading a TOML document key by key, each with the type that is expected, so that errors name the key."""
+"""Read a TOML document key by key with the expected types, so that errors name the key."""
 
 import difflib
 from collections.abc import Collection
@@ -12,11 +12,11 @@ _REQUIRED = object()
 
 
 class PlanError(ValueError):
-    """A plan is not what it should be; the message names the file and the key."""
+    """A plan is wrong; the message names the file and the key."""
 
 
 def unknown(name: str, known: Collection[str]) -> str:
-    """Say that a name is not known, and which one was perhaps meant.
+    """Return a message that a name is not known, with the closest known name.
 
     >>> unknown("sing", ["sign", "itq"])
     "'sing' is not known; did you mean 'sign'?"
@@ -28,7 +28,7 @@ def unknown(name: str, known: Collection[str]) -> str:
 
 
 class Table:
-    """A table of a TOML document that is read key by key, each with the type that is expected."""
+    """A table of a TOML document, read key by key with the expected types."""
 
     def __init__(self, name: str, values: Any, keys: Collection[str]) -> None:
         self.where = f"[{name}] " if name else ""
@@ -40,7 +40,7 @@ class Table:
                 raise PlanError(f"{self.where or 'the plan '}has an unknown key: {unknown(key, keys)}")
 
     def table(self, name: str, keys: Collection[str]) -> "Table":
-        """Return the table of that name, empty where it is missing."""
+        """Return the table of that name, empty if it is missing."""
         return Table(name, self.values.get(name, {}), keys)
 
     def _get(self, key: str, kind: type, what: str, default: Any) -> Any:
@@ -65,8 +65,8 @@ class Table:
         return tuple(values)
 
     def text(self, key: str) -> str:
-        """Return a text that must be there."""
-        return str(self._get(key, str, "a text", _REQUIRED))
+        """Return a required string."""
+        return str(self._get(key, str, "a string", _REQUIRED))
 
     def boolean(self, key: str, default: bool) -> bool:
         """Return true or false."""
@@ -85,21 +85,21 @@ class Table:
         return value
 
     def texts(self, key: str, default: Any = None) -> tuple[str, ...]:
-        """Return names, at least one and each once."""
+        """Return distinct names, at least one."""
         return self._list(key, (str,), "names", default or _REQUIRED)
 
     def integers(self, key: str, default: Any = None) -> tuple[int, ...]:
-        """Return whole numbers, at least one and each once."""
+        """Return distinct whole numbers, at least one."""
         return self._list(key, (int,), "whole numbers", default or _REQUIRED)
 
     def numbers(self, key: str) -> tuple[float, ...]:
-        """Return numbers, at least one and each once."""
+        """Return distinct numbers, at least one."""
         return tuple(float(value) for value in self._list(key, (int, float), "numbers", _REQUIRED))
 
     def text_by_text(self, key: str) -> dict[str, str]:
-        """Return a table of texts."""
+        """Return a table of strings."""
         values: dict[str, Any] = self._get(key, dict, "a table from loss to penalty", {})
         for name, value in values.items():
             if not isinstance(value, str):
-                raise PlanError(f"{self.where}{key}.{name} must be a text; got {describe(value)}")
+                raise PlanError(f"{self.where}{key}.{name} must be a string; got {describe(value)}")
         return dict(values)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from h2q.checks import as_embeddings, check_integer
 from h2q.evaluation.diagnosis import CodesDiagnosis
 from h2q.plots.style import DARK, MIDDLE, PALETTE, finish, new_axes
-from h2q.quantization.objectives import quantization_errors
+from h2q.quantization.objectives import quantization_errors, scale_rows
 
 __all__ = ["plot_bit_balance", "plot_distances", "plot_rotation"]
 
@@ -154,24 +154,26 @@ def plot_rotation(
     shown = np.arange(n)
     if n > _SHOWN_ITEMS:
         shown = np.random.default_rng(random_state).choice(n, _SHOWN_ITEMS, replace=False)
-    scaled = [np.sqrt(k) * rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in panels]
+    scaled = [scale_rows(rows) for rows in panels]
     limit = 1.08 * max(1.0, *(float(np.abs(rows[shown][:, [x, y]]).max()) for rows in scaled))
     for panel, rows, name, color in zip(axes, scaled, ("before", "after"), (MIDDLE, PALETTE[0]), strict=True):
+        _draw_cloud(panel, rows[shown][:, [x, y]], color)
         error = quantization_errors(rows).l2
-        panel.axhline(0, color=DARK, linewidth=0.8)
-        panel.axvline(0, color=DARK, linewidth=0.8)
-        panel.plot(
-            rows[shown, x], rows[shown, y], "o", color=color, markersize=3, alpha=0.35, markeredgewidth=0,
-            label="embeddings",
-        )  # fmt: skip
-        panel.plot(
-            [1, 1, -1, -1], [1, -1, 1, -1], "X", color=PALETTE[1], markersize=11, markeredgecolor="white",
-            label="corners of the cube",
-        )  # fmt: skip
         finish(panel, f"coordinate {x}", f"coordinate {y}", title=f"{name}: L2 quantization error {error:.3f}")
         panel.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal")
         panel.legend(frameon=False, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.13), columnspacing=1)
     return axes
+
+
+def _draw_cloud(panel: Any, points: NDArray[np.floating], color: str) -> None:
+    """Draw points, (n, 2), with the axes and the corners of the square."""
+    panel.axhline(0, color=DARK, linewidth=0.8)
+    panel.axvline(0, color=DARK, linewidth=0.8)
+    panel.plot(*points.T, "o", color=color, markersize=3, alpha=0.35, markeredgewidth=0, label="embeddings")
+    panel.plot(
+        [1, 1, -1, -1], [1, -1, 1, -1], "X", color=PALETTE[1], markersize=11, markeredgecolor="white",
+        label="corners of the cube",
+    )  # fmt: skip
 
 
 def _shares(counts: NDArray[np.int64]) -> NDArray[np.float64]:

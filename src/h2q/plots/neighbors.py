@@ -50,7 +50,7 @@ def draw_neighbors(
     query_labels : sequence of int
         Their classes.
     rankings : sequence of ImageRanking
-        All with as many images for each query. The number of wrong images stands above each block.
+        All with as many images. The number of wrong ones stands above each block.
     class_names : sequence of str
         Name of each class.
     title : str
@@ -59,11 +59,6 @@ def draw_neighbors(
     Returns
     -------
     PIL.Image.Image
-
-    Raises
-    ------
-    MissingDependencyError
-        Without Pillow.
 
     Examples
     --------
@@ -87,8 +82,7 @@ def draw_neighbors(
         page.image(image, _MARGIN, _top(row), class_names[label], DARK)
     for number, ranking in enumerate(rankings):
         left = _MARGIN + _SIDE + _BLOCK_GAP + number * (block + _BLOCK_GAP)
-        n_wrong, n_all = _count_wrong(ranking, query_labels)
-        page.text(left, 64, f"{ranking.title}: {n_wrong} of {n_all} are of another class (red)", DARK)
+        page.text(left, 64, f"{ranking.title}: {_count_wrong(ranking, query_labels)} are of another class (red)", DARK)
         for row, label in enumerate(query_labels):
             for rank, (image, other) in enumerate(zip(ranking.images[row], ranking.labels[row], strict=True)):
                 x = left + rank * (_SIDE + _GAP)
@@ -98,10 +92,14 @@ def draw_neighbors(
     return page.picture
 
 
-def _count_wrong(ranking: ImageRanking, query_labels: Sequence[int]) -> tuple[int, int]:
-    """Return how many images are of another class than their query, and how many images there are."""
+def _count_wrong(ranking: ImageRanking, query_labels: Sequence[int]) -> str:
+    """Count the images of another class than their query.
+
+    >>> _count_wrong(ImageRanking("", [[]], [[0, 1, 2]]), [1])
+    '2 of 3'
+    """
     wrong = [other != label for label, row in zip(query_labels, ranking.labels, strict=True) for other in row]
-    return sum(wrong), len(wrong)
+    return f"{sum(wrong)} of {len(wrong)}"
 
 
 def _top(row: int) -> int:
