@@ -101,7 +101,7 @@ def test_a_folder_of_any_shape_is_embedded_whole(photos, tmp_path):
     (album / "loose.jpg").unlink()
     done = run(album, "-o", tmp_path / "x.npz", "--image-size", 32)
     assert "arrays      embeddings, paths, labels, class_names" in done.stdout
-    assert "no images   1 other files (.txt 1)" in done.stdout
+    assert "no images   1 other file(s) (.txt 1)" in done.stdout
     assert arrays_of(tmp_path / "x.npz")["labels"].tolist() == [0, 0, 1]
 
 

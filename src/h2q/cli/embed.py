@@ -103,7 +103,7 @@ def _print_result(result: dict[str, Any]) -> None:
     if result["other_files"]:
         suffixes = Counter(Path(name).suffix.lower() or "no suffix" for name in result["other_files"])
         counts = ", ".join(f"{suffix} {count:,}" for suffix, count in suffixes.most_common(_NAMES_SHOWN))
-        fields.append(("no images", f"{len(result['other_files']):,} other files ({counts})"))
+        fields.append(("no images", f"{len(result['other_files']):,} other file(s) ({counts})"))
     print_fields([*fields, ("time", format_seconds(result["seconds"]))])
 
 

@@ -108,12 +108,12 @@ def load(
     if loose and not skip_broken:
         raise ValueError(
             f"{folder / loose[0]} is in no sub-folder, so it has no class ({len(loose)} such image(s)); move it, or "
-            "leave such images out with skip_broken=True (--skip-broken)"
+            "leave such images out with skip_broken=True"
         )
     if (empty and not skip_broken) or not paths:
         raise ValueError(
             f"class folder {folder / empty[0]} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))}); remove it, or "
-            "leave such folders out with skip_broken=True (--skip-broken)"
+            "leave such folders out with skip_broken=True"
         )
     screened = screen_files(folder, paths, skip_broken=skip_broken, listed_in=str(folder))
     labels, classes = class_labels(paths) or (np.empty(0, np.int64), [])

@@ -151,7 +151,7 @@ class LazyImages(Sequence["Image"]):
                 raise  # too many open files, a failing disk: the image itself may be good
             raise BrokenImageError(
                 f"{self.describe(position)} does not decode as an image ({error or type(error).__name__}); replace it, "
-                "or leave such images out with skip_broken=True (--skip-broken)"
+                "or leave such images out with skip_broken=True"
             ) from error
 
 

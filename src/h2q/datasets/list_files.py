@@ -123,8 +123,7 @@ def _parse(file: Path, numbered: list[tuple[int, list[str]]], labels: Labels, n:
             what = "a class id" if labels == "class-ids" else f"{n or 'some'} labels of 0 or 1"
             raise FileFormatError(
                 f"{file}, line {number}: expected a path and {what}; got {_count_labels(words, ('0', '1'))} labels in "
-                f"{' '.join(words)[:80]!r}; correct the line, or leave such lines out with skip_broken=True "
-                "(--skip-broken)"
+                f"{' '.join(words)[:80]!r}; correct the line, or leave such lines out with skip_broken=True"
             )
     values = np.array(rows, dtype=np.int64).reshape(len(rows), n)
     return ImageList(paths, values[:, 0] if labels == "class-ids" else values == 1, tuple(skipped))

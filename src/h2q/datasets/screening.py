@@ -76,7 +76,7 @@ def screen_files(root: Path, paths: Sequence[str], *, skip_broken: bool, listed_
         if missing:
             raise FileNotFoundError(
                 f"{root / missing[0]} does not exist: {listed_in} lists {len(paths)} images, of which {len(missing)} "
-                "are missing; put them there, or leave them out with skip_broken=True (--skip-broken)"
+                "are missing; put them there, or leave them out with skip_broken=True"
             )
         _check_heif(root, paths)
     return screen_images(images, skip_broken=skip_broken)
@@ -91,7 +91,7 @@ def _check_heif(root: Path, paths: Sequence[str]) -> None:
         except MissingDependencyError as error:
             raise MissingDependencyError(
                 f"{root / heif[0]} is a HEIF image ({len(heif)} of {len(paths)} are): {error}; or leave such images "
-                "out with skip_broken=True (--skip-broken)"
+                "out with skip_broken=True"
             ) from error
 
 

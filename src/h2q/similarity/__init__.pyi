@@ -22,4 +22,5 @@ from .runs import Hardware as Hardware
 from .runs import RunOptions as RunOptions
 from .runs import TrainingHistory as TrainingHistory
 from .training import LossDivergedError as LossDivergedError
+from .unsupervised import train_unsupervised_head as train_unsupervised_head
 from .validation import Validation as Validation

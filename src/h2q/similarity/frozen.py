@@ -117,7 +117,7 @@ def train_head(
     True
     """
     check_n_bits(n_bits)
-    views = _as_views(features)
+    views = as_views(features)
     classes = as_class_labels(labels, views.shape[1])
     settings = (settings or settings_for(loss, "head")).for_items(len(classes))
     held_out = as_validation(validation, views.shape[2], classes.values.ndim)
@@ -219,7 +219,8 @@ def build_loss(
     return made
 
 
-def _as_views(features: ArrayLike) -> NDArray[np.float32]:
+def as_views(features: ArrayLike) -> NDArray[np.float32]:
+    """Return features (n, d) or (v, n, d) as checked float32 (v, n, d)."""
     array = np.asarray(features)
     if array.ndim != 3:
         return as_embeddings(features, "features", allow_zero_rows=True)[None]
