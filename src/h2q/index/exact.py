@@ -366,12 +366,13 @@ class BinaryIndex(Index):
     def warm_up(self) -> None:
         """Load or compile the search kernels, which the first search would otherwise wait for."""
         state = self._state
-        first = np.zeros(1, np.int64)
         for segment in state.segments[:1]:
             names = [name for name in segment.columns if name != "embeddings"]
-            row = [Segment(Columns({name: segment.columns.take(name, first) for name in names}))]
-            nearest_by_codes(row, row[0].codes, 1)
-            within(row, row[0].codes, 0)
+            # Slices, not copies: kernels are compiled anew for read-only arrays, which queries are not.
+            row = [Segment(Columns({name: segment.columns[name][:1] for name in names}))]
+            query = np.array(row[0].codes)
+            nearest_by_codes(row, query, 1)
+            within(row, query, 0)
             tables = None if state.quantizer is None else state.quantizer.scalar_tables()
             nearest_by_estimates(row, np.ones((1, state.n_bits), np.float32), np.zeros(1, np.float32), tables, 1)
 
