@@ -1,9 +1,9 @@
-"""Pairwise losses under data-parallel training: every process sees the pairs of all of them.
+"""Pairwise losses under data-parallel training: every process sees the pairs of all processes.
 
-Each process gathers the embeddings and labels of all and computes the loss of the joint batch. Going back, the
+Each process gathers the embeddings and labels of all and computes the loss of the joint batch. In the backward pass the
 gradients of all processes for one process's rows are added up; DistributedDataParallel then averages over processes.
 With W processes that is (1 / W) sum_r W dL/dZ_r dZ_r/dw = dL/dw, the gradient of one process with the joint batch;
-parameters of the loss itself (proxies) have the same gradient in every process, so the average is that gradient, too.
+parameters of the loss itself (proxies) have the same gradient in every process, so the average is that gradient.
 """
 
 from typing import Any
@@ -20,7 +20,7 @@ def _active() -> bool:
 
 
 def process_count() -> int:
-    """Return how many processes train together; 1 outside of data-parallel training.
+    """Return the number of processes that train together; 1 outside of data-parallel training.
 
     >>> process_count()
     1
@@ -29,7 +29,7 @@ def process_count() -> int:
 
 
 def process_rank() -> int:
-    """Return which of the processes this one is, from 0.
+    """Return the rank of this process, from 0.
 
     >>> process_rank()
     0
@@ -38,7 +38,7 @@ def process_rank() -> int:
 
 
 class _GatherRows(torch.autograd.Function):
-    """Stack the rows of all processes; the gradient is the sum of all processes' gradients for one's own rows."""
+    """Stack the rows of all processes; the gradient is the sum of all processes' gradients for this process's rows."""
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor) -> Tensor:
@@ -54,12 +54,12 @@ class _GatherRows(torch.autograd.Function):
 
 
 def gather(rows: Tensor) -> Tensor:
-    """Return the rows of all processes, in the order of their ranks, in a way that gradients flow back through.
+    """Return the rows of all processes, in the order of their ranks; gradients flow back through it.
 
     Parameters
     ----------
     rows : Tensor of shape (n, ...)
-        This process's rows; n is the same in every process.
+        Rows of this process; n is the same in every process.
 
     Returns
     -------

@@ -1,11 +1,11 @@
 """Stage two inside the network: the rotation folded into the last linear layer, and export of the result.
 
-Stage two maps an embedding x to z = (x - mean) M, with M the rotation (after PCA and whitening, if there are any: all
-of it is linear). The hash layer gives x = W h + b, so
+Stage two maps an embedding x to z = (x - mean) M, where M is the rotation, after PCA and whitening if there are any
+(all of them are linear). The hash layer gives x = W h + b, so
 
     z = M^T W h + M^T (b - mean),
 
-that is a hash layer with other weights: sign(z) are the bits, and inference costs nothing extra.
+a hash layer with other weights: sign(z) are the bits, and inference costs nothing extra.
 """
 
 import copy
@@ -26,7 +26,7 @@ __all__ = ["export_onnx", "export_program", "fold", "fold_linear"]
 
 
 def fold_linear(layer: nn.Linear, matrix: NDArray[np.float64], mean: NDArray[np.float64]) -> nn.Linear:
-    """Return the linear layer that gives ``(layer(h) - mean) @ matrix``; computed in float64.
+    """Return the linear layer that computes ``(layer(h) - mean) @ matrix``, with weights multiplied in float64.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ def fold_linear(layer: nn.Linear, matrix: NDArray[np.float64], mean: NDArray[np.
     matrix : ndarray of shape (k, n_bits)
         The rotation, or PCA, whitening and rotation in one.
     mean : ndarray of shape (k,)
-        What is subtracted before; zeros where stage two does not center.
+        Subtracted first; zeros where stage two does not center.
 
     Returns
     -------
@@ -64,7 +64,7 @@ def fold_linear(layer: nn.Linear, matrix: NDArray[np.float64], mean: NDArray[np.
 
 
 def fold(head: HashHead, matrix: NDArray[np.float64], mean: NDArray[np.float64]) -> HashHead:
-    """Return a copy of a head that ends in the folded layer: ``sign(head(features))`` are the bits."""
+    """Return a copy of a head whose last layer is the folded one: ``sign(head(features))`` are the bits."""
     folded = copy.deepcopy(head)
     folded.hash_layer = fold_linear(head.hash_layer, matrix, mean)
     folded.n_bits = matrix.shape[1]
@@ -83,7 +83,7 @@ def export_onnx(network: HashNetwork, path: str | os.PathLike[str], *, image_siz
     Parameters
     ----------
     network : HashNetwork
-        With a folded head.
+        A network with a folded head.
     path : path
         The file, which is replaced.
     image_size : int
@@ -97,7 +97,7 @@ def export_onnx(network: HashNetwork, path: str | os.PathLike[str], *, image_siz
     require("onnx", "export")
     require("onnxscript", "export")
     with warnings.catch_warnings(), atomic_path(path) as temporary:
-        warnings.simplefilter("ignore")  # The exporter's own deprecations; nothing here can act on them.
+        warnings.simplefilter("ignore")  # Deprecations inside the exporter.
         torch.onnx.export(
             network.cpu().eval(),
             (_example(image_size),),
@@ -117,7 +117,7 @@ def export_program(network: HashNetwork, path: str | os.PathLike[str], *, image_
     Parameters
     ----------
     network : HashNetwork
-        With a folded head.
+        A network with a folded head.
     path : path
         The file, which is replaced; ends in ``.pt2``.
     image_size : int
@@ -128,6 +128,6 @@ def export_program(network: HashNetwork, path: str | os.PathLike[str], *, image_
     program = torch.export.export(
         network.cpu().eval(), (_example(image_size),), dynamic_shapes={"images": {0: torch.export.Dim("n")}}
     )
-    # A file object, as torch.export would object to the ending of the temporary name.
+    # A file object, because torch.export refuses the suffix of the temporary name.
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         torch.export.save(program, file)
