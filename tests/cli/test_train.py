@@ -96,7 +96,7 @@ def test_the_preset_paper_trains_the_authors_network(tmp_path: Path) -> None:
     ("change", "message"),
     [
         (["--loss", "DCHH"], "loss must be one of CosineEmbedding (CEL), DCH"),
-        (["--loss", "ADSH"], "train_asymmetric_head"),
+        (["--loss", "ADSH", "--loss-option", "epochs_per_turn=0"], "epochs_per_turn must be at least 1"),
         (["--loss", "DCH", "--loss-option", "gama=10"], "DCH has no option gama; it has gamma"),
         (["--loss", "DCH", "--loss-option", "gamma=-1"], "gamma must be a finite number above 0; got -1"),
         (["--resize-mode", "pad"], "expected stretch or crop"),

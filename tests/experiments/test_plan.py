@@ -110,7 +110,7 @@ def test_keys_change_with_what_cells_depend_on(old: str, new: str, changes: set[
         ('DPSH = "l1"', 'DPSH = "l3"', r"\[penalty\] by_loss: 'l3' is not known"),
         ('DPSH = "l1"', 'HyP2 = "l1"', r"\[penalty\] by_loss: 'HyP2' is not known"),
         ('DPSH = "l1"', "DPSH = 1", r"\[penalty\] by_loss.DPSH must be a string"),
-        ('"DPSH", "DCH"', '"ADSH", "DPSH"', "ADSH trains heads only"),
+        ('"DPSH", "DCH"', '"ADSH", "DPSH"', "ADSH takes no penalty"),
         ("[hswd]", "hswd = 3\n[other]", "has an unknown key"),
         ("[grid]", "grid = 3\n[penalty]\n[grids]", "this is not TOML|unknown key"),
         ("[hswd]", "[hswd", "this is not TOML"),

@@ -13,7 +13,6 @@ from PIL import Image
 from torch import nn
 
 from h2q.datasets.images import PixelImages
-from h2q.similarity.asymmetric import train_asymmetric_head
 from h2q.similarity.backbones import load_backbone
 from h2q.similarity.fine_tuning import fine_tune
 from h2q.similarity.fingerprints import fingerprint
@@ -138,12 +137,12 @@ def test_every_part_of_the_validation_counts(digits: Any, tmp_path: Path) -> Non
 def test_asymmetric_runs_have_an_identity_too(digits: Any, tmp_path: Path) -> None:
     features, labels = digits
     run = RunOptions(folder=tmp_path, resume=True, progress=False)
-    options: dict[str, Any] = {"n_bits": 8, "settings": SETTINGS, "run": run}
-    train_asymmetric_head(features, labels, **options)
+    options: dict[str, Any] = {"n_bits": 8, "settings": SETTINGS, "run": run, "loss": "ADSH"}
+    train_head(features, labels, **options)
     with pytest.raises(ValueError, match="another loss;"):
-        train_asymmetric_head(features, labels, gamma=100.0, **options)
+        train_head(features, labels, loss_options={"gamma": 100.0}, **options)
     with pytest.raises(ValueError, match="another labels and loss;"):
-        train_asymmetric_head(features, np.roll(labels, 1), **options)
+        train_head(features, np.roll(labels, 1), **options)
 
 
 @pytest.mark.parametrize(

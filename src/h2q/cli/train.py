@@ -143,11 +143,11 @@ def train(
 
 def _check_loss(loss: str, options: dict[str, Any], n_bits: int) -> None:
     """Build the loss once, for two classes, so that a wrong name or option is named before data are read."""
-    from h2q.similarity.losses import make_loss
+    from h2q.similarity.frozen import build_loss
+    from h2q.similarity.labels import as_class_labels
 
-    options = {name: 0.5 if value == "training set" else value for name, value in options.items()}
     try:
-        make_loss(loss, n_bits=n_bits, n_classes=2, **options)
+        build_loss(loss, n_bits, as_class_labels([0, 0, 1, 1]), options)
     except (ValueError, TypeError) as error:
         raise typer.BadParameter(str(error), param_hint="--loss, --loss-option") from error
 

@@ -128,17 +128,13 @@ Embed = Callable[[NDArray[np.int64]], NDArray[np.float32]]
 
 
 def _fit_head(spec: NetworkSpec, dataset: ImageDataset, threads: int, weight: float | None) -> tuple[Any, Embed]:
-    from h2q.similarity.asymmetric import train_asymmetric_head
     from h2q.similarity.frozen import train_head
 
     features = _features(spec.dataset, spec.backbone, spec.image_size, spec.resize_mode)
     train, held_out = (np.asarray(features[dataset.folds[fold]]) for fold in ("train", "validation"))
-    options = _training_options(spec, weight)
-    if spec.loss == "ADSH":
-        options.pop("loss")
-    trained = (train_asymmetric_head if spec.loss == "ADSH" else train_head)(
+    trained = train_head(
         train, dataset.labels[dataset.folds["train"]], validation=_validation(held_out, dataset, weight),
-        run=_run_options("cpu", threads), **options,
+        run=_run_options("cpu", threads), **_training_options(spec, weight),
     )  # fmt: skip
     return trained, lambda positions: trained.embed(np.asarray(features[positions]))
 

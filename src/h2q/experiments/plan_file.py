@@ -243,10 +243,10 @@ def _check_values(plan: Plan) -> None:
                 raise PlanError(f"{where}: {unknown(name, known)}")
     for name in plan.datasets:
         _check_dataset(name)
-    if "ADSH" in plan.losses and (plan.preset != "head" or plan.weights):
+    if "ADSH" in plan.losses and plan.weights:
         raise PlanError(
-            '[grid] losses: ADSH trains heads only (preset "head") and takes no penalty; leave it out, or '
-            '"penalty" and "hswd" out of the quantizers'
+            '[grid] losses: ADSH takes no penalty, its loss has one; leave it out, or "penalty" and "hswd" out of the '
+            "quantizers"
         )
     for name, weights in plan.weights.items():
         if any(not 0 < weight < float("inf") for weight in weights):
@@ -267,16 +267,15 @@ def _check_settings(plan: Plan) -> None:
 
 def _check_options(plan: Plan) -> None:
     """Check options of losses and penalties: each is built once."""
-    from h2q.similarity.losses import make_loss
+    from h2q.similarity.frozen import build_loss
+    from h2q.similarity.labels import as_class_labels
     from h2q.similarity.penalties import PENALTIES, WeightedPenalty
 
     for loss in plan.loss_options:
         if loss not in plan.losses:
             raise PlanError(f"[loss_options]: {unknown(loss, plan.losses)}")
-        options = plan.preset_for(loss).loss_options
-        options = {name: 0.5 if value == "training set" else value for name, value in options.items()}
         try:
-            make_loss(loss, n_bits=min(plan.bits), n_classes=2, **options)
+            build_loss(loss, min(plan.bits), as_class_labels([0, 0, 1, 1]), plan.preset_for(loss).loss_options)
         except (TypeError, ValueError) as error:
             raise PlanError(f"[loss_options.{loss}]: {error}") from error
     for penalty, options in plan.penalty_options.items():

@@ -1,4 +1,3 @@
-from .asymmetric import train_asymmetric_head as train_asymmetric_head
 from .backbones import BACKBONES as BACKBONES
 from .backbones import Backbone as Backbone
 from .backbones import load_backbone as load_backbone

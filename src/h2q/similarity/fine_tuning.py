@@ -16,7 +16,7 @@ from h2q.checks import as_labels, check_n_bits
 from h2q.similarity.backbones import Backbone, load_backbone
 from h2q.similarity.batches import ImageTensors, image_batches
 from h2q.similarity.features import extract_features
-from h2q.similarity.frozen import TrainedHead, build_loss, describe_run, embed_features
+from h2q.similarity.frozen import TrainedHead, build_loss, describe_run, embed_features, loss_targets
 from h2q.similarity.heads import HashHead, HashNetwork, freeze_all_but_last
 from h2q.similarity.labels import ClassLabels, as_class_labels
 from h2q.similarity.penalties import WeightedPenalty
@@ -155,7 +155,7 @@ def fine_tune(
         network,
         image_batches(
             ImageTensors(
-                images, torch.from_numpy(classes.values), backbone.preprocess,
+                images, loss_targets(objective.loss, classes), backbone.preprocess,
                 augment=mirror_and_crop if settings.augmentation == "mirror-crop" else None, random_state=random_state,
             ),
             settings.batch_order(classes.values, random_state),

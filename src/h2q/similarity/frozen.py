@@ -1,6 +1,7 @@
 """Frozen mode: features are computed once, and heads on them are trained in seconds."""
 
 import copy
+import inspect
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -11,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from h2q.checks import as_embeddings, as_labels, check_n_bits
+from h2q.similarity.asymmetric import AsymmetricTurns
 from h2q.similarity.batches import TensorBatches
 from h2q.similarity.fingerprints import fingerprint
 from h2q.similarity.heads import HashHead
@@ -131,7 +133,7 @@ def train_head(
         head,
         TensorBatches(
             torch.from_numpy(views),
-            torch.from_numpy(classes.values),
+            loss_targets(criterion, classes),
             settings.batch_order(classes.values, random_state),
         ),
         Objective(criterion, penalty),
@@ -210,13 +212,28 @@ def build_loss(
                 f"loss_options are for a loss given by name; set {', '.join(options)} on the {type(loss).__name__}"
             )
         return copy.deepcopy(loss)
-    from h2q.similarity.losses import make_loss
+    from h2q.similarity.losses import loss_name, make_loss
 
     options = dict(options or {})
+    if loss_name(loss) == "ADSH":
+        return _asymmetric_turns(n_bits, classes, options)
     if options.get("similar_fraction") == "training set":
         options["similar_fraction"] = classes.similar_fraction()
     made: nn.Module = make_loss(loss, n_bits=n_bits, n_classes=classes.n_classes, **options)
     return made
+
+
+def _asymmetric_turns(n_bits: int, classes: ClassLabels, options: Mapping[str, Any]) -> AsymmetricTurns:
+    known = [name for name in inspect.signature(AsymmetricTurns).parameters if name not in ("labels", "n_bits")]
+    unknown = ", ".join(name for name in options if name not in known)
+    if unknown:
+        raise TypeError(f"ADSH has no option {unknown}; it has {', '.join(known)}")
+    return AsymmetricTurns(torch.from_numpy(classes.values), n_bits, **options)
+
+
+def loss_targets(loss: nn.Module, classes: ClassLabels) -> Tensor:
+    """Return the second argument of a loss for each training item: its labels, or for ADSH its position."""
+    return torch.arange(len(classes)) if isinstance(loss, AsymmetricTurns) else torch.from_numpy(classes.values)
 
 
 def as_views(features: ArrayLike) -> NDArray[np.float32]:

@@ -189,6 +189,9 @@ class Preset:
 # For heads on frozen features, chosen on CIFAR-10's validation fold (docs/training.md has the numbers).
 HEAD = TrainingSettings()
 
+# 20 turns of the network and the codes, of 3 epochs each.
+_HEAD_BY_LOSS = {"ADSH": replace(HEAD, epochs=60)}
+
 # For the last blocks of a backbone with a head on them.
 FINE_TUNE = replace(HEAD, learning_rate=1e-4, batch_size=128, epochs=10, min_steps=0)
 
@@ -305,7 +308,7 @@ def preset_for(loss: Any, preset: Literal["head", "paper", "fine-tune"] = "head"
         if name not in PAPER:
             raise ValueError(f"the paper trains no {name}: its losses are {', '.join(sorted(PAPER))}; pass settings")
         return PAPER[name]
-    return Preset(HEAD if preset == "head" else FINE_TUNE, penalty=OWN_PENALTY.get(name))
+    return Preset(_HEAD_BY_LOSS.get(name, HEAD) if preset == "head" else FINE_TUNE, penalty=OWN_PENALTY.get(name))
 
 
 def settings_for(loss: Any, preset: Literal["head", "paper", "fine-tune"] = "head") -> TrainingSettings:

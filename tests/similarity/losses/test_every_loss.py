@@ -254,7 +254,7 @@ def test_the_names() -> None:
         make_loss("DSHH", n_bits=8, n_classes=3)
     with pytest.raises(TypeError, match="DCH has no option gama; it has gamma, similar_fraction"):
         make_loss("DCH", n_bits=8, n_classes=3, gama=2)
-    with pytest.raises(ValueError, match="train_asymmetric_head"):
+    with pytest.raises(ValueError, match="use train_head"):
         make_loss("ADSH", n_bits=8, n_classes=3)
 
 

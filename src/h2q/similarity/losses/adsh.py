@@ -85,8 +85,8 @@ class ADSH(SimilarityLoss):
     -----
     Domain: any embeddings (before the tanh); their norms matter. No parameters, but a state: ``codes`` (n, k), which
     start at 0 as in the authors' code, and are part of `state_dict`. It has its own loop: sample queries, some epochs
-    of the network on them (3 in the paper, 50 times over), `step_codes`, and again. `h2q.similarity.
-    train_asymmetric_head` is that loop. The quantization term is part of the loss.
+    of the network on them (3 in the paper, 50 times over), `step_codes`, and again; this is what
+    ``train_head(..., loss="ADSH")`` and ``fine_tune(..., loss="ADSH")`` do. The quantization term is part of the loss.
 
     Source: Jiang and Li, "Asymmetric Deep Supervised Hashing", AAAI 2018, equations 3 to 10 and algorithm 1, and the
     authors' code (jiangqy/ADSH-AAAI2018).

@@ -115,7 +115,7 @@ def make_loss(name: str, *, n_bits: int, n_classes: int, **options: Any) -> Simi
     if loss is ADSH and "labels" not in options:
         raise ValueError(
             "ADSH learns codes of the training set in turns with the network, so it needs labels= of the whole "
-            "training set and a loop of its own: use h2q.similarity.train_asymmetric_head"
+            'training set and a loop of its own: use train_head(..., loss="ADSH") or fine_tune(..., loss="ADSH")'
         )
     unknown = [option for option in options if option not in takes]
     if unknown:
