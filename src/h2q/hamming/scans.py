@@ -1,9 +1,13 @@
 """Exact Hamming search over packed codes: distance rows, the k nearest, all within a radius.
 
-A tile of the database that fits the first-level cache is laid out word by word and scanned by a group of queries. One
-vector loop finds the smallest distance of each block of it; only blocks that hold something near enough are looked at
-item by item. What is near enough follows from counts of the items accepted so far at each distance, without any heap.
+A tile of the database that fits the first-level cache is laid out word by word and scanned by a group of queries.
+Vector instructions find the smallest distance of each block of 64 items; only blocks with an item that is near enough
+are looked at item by item. How near is near enough follows from counts of the items accepted so far at each distance,
+without a heap.
 """
+
+from collections.abc import Iterator
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,10 +23,11 @@ from h2q.hamming.words import as_words
 __all__ = ["NearestScan", "RadiusScan", "distances", "nearest", "within"]
 
 _CHUNK_BYTES = 64 << 20  # scanned at a time, so that a job is short enough to interrupt
-_GROUP = 32  # queries that share a tile
+_SMALLEST_GROUP, _LARGEST_GROUP = 32, 128  # queries that share a tile
 _GROUP_ITEMS = 1 << 21  # candidates that a group may hold at once
 _ROW_ITEMS = 1 << 20  # distances that one job fills in
 _ALL_ALIVE = np.ones(0, np.bool_)
+_Hits: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]]
 
 
 def distances(queries: NDArray[np.uint8], database: NDArray[np.uint8]) -> NDArray[np.int32]:
@@ -139,22 +144,41 @@ def within(queries: NDArray[np.uint8], database: NDArray[np.uint8], radius: int)
 
 
 class NearestScan:
-    """The k nearest of each query over databases given one after another, such as the segments of an index.
+    """The k nearest items of each query over databases given one after another, such as the segments of an index.
 
     Parameters
     ----------
     queries : ndarray of uint8, shape (n_queries, bytes)
         Packed codes.
     k : int
-        How many; the databases must hold as many living items in all by the time of `finish`.
+        Number of items to return; the databases must hold at least as many living items by the time of `finish`.
+    n_bits : int, optional
+        Compare only the first bits of the codes, as nested codes allow. Default: all.
+    chunk_bytes : int
+        Bytes of a database that are scanned at a time: a search can be interrupted between two chunks.
+
+    Raises
+    ------
+    ValueError
+        If n_bits is not from 1 to the bits of the codes.
+
+    Examples
+    --------
+    >>> scan = NearestScan(np.array([[0b11000000]], dtype=np.uint8), k=1, n_bits=2)
+    >>> scan.add(np.array([[0b10000000], [0b11111111]], dtype=np.uint8))
+    >>> scan.finish().ids
+    array([[1]])
     """
 
-    def __init__(self, queries: NDArray[np.uint8], k: int) -> None:
-        n, width = queries.shape
-        self._queries = as_words(queries)
+    def __init__(
+        self, queries: NDArray[np.uint8], k: int, *, n_bits: int | None = None, chunk_bytes: int = _CHUNK_BYTES
+    ) -> None:
+        self._chunk_bytes = chunk_bytes
+        self._queries, self._masks = _masked_words(queries, n_bits)
+        n, n_words = self._queries.shape
         self._nearest = NearestSoFar(n, k, np.int32)
         # No item at or beyond its limit can still be among a query's k nearest.
-        self._limits = np.full(n, 8 * width + 1, np.int64)
+        self._limits = np.full(n, 64 * n_words + 1, np.int64)
 
     def add(
         self,
@@ -163,39 +187,33 @@ class NearestScan:
         alive: NDArray[np.bool_] | None = None,
     ) -> None:
         """Scan a database. Its items have these rising ids (default: the row); only those that are alive count."""
-        n, width = database.shape
-        rows = max(1, _CHUNK_BYTES // width)
-        for start in range(0, n, rows):
-            positions, found = self._scan(
-                as_words(database[start : start + rows]),
-                _ALL_ALIVE if alive is None else alive[start : start + rows],
-            )
-            part_ids = positions + start if ids is None else ids[start : start + rows][positions]
-            self._nearest.merge(np.where(positions < 0, -1, part_ids), found)
+        for start, codes, living in _chunks(database, alive, self._chunk_bytes):
+            positions, distances = self._scan(codes, living)
+            chunk_ids = positions + start if ids is None else ids[start : start + len(codes)][positions]
+            self._nearest.merge(np.where(positions < 0, -1, chunk_ids), distances)
             farthest = self._nearest.farthest()
             if farthest is not None:
                 # A later item may tie with the farthest kept and have the lower id.
                 np.minimum(self._limits, farthest.astype(np.int64) + 1, out=self._limits)
 
-    def _scan(self, words: NDArray[np.uint64], alive: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-        """Return the nearest rows of one chunk: positions (-1 where fewer were near enough) and distances."""
-        n, k = len(self._queries), min(self._nearest.k, len(words))
-        group = max(1, min(_GROUP, _GROUP_ITEMS // (2 * k)))
-        threads = threads_for(n * words.size)
-        groups, parts = _shares(n, group, threads)
+    def _scan(self, codes: NDArray[np.uint8], alive: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+        """Return the nearest rows of a chunk: positions (-1 where fewer were near enough) and distances."""
+        n, k = len(self._queries), min(self._nearest.k, len(codes))
+        threads = threads_for(n * len(codes) * self._queries.shape[1])
+        group, groups, parts = _shares(n, threads, most=max(1, _GROUP_ITEMS // (2 * k)))
         positions = np.full((n, parts, k), -1, np.int64)
-        found = np.full((n, parts, k), np.iinfo(np.int32).max, np.int32)
+        distances = np.full((n, parts, k), np.iinfo(np.int32).max, np.int32)
 
         def scan(job: int) -> None:
             some, part = slice(job // parts * group, (job // parts + 1) * group), job % parts
-            some_queries, limits = self._queries[some], self._limits[some]
-            low, high = _part(part, parts, len(words))
+            low, high = _part(part, parts, len(codes))
             kernels.scan_nearest(
-                some_queries, words, alive, limits, low, high, positions[some, part], found[some, part]
-            )
+                self._queries[some], codes, alive, self._masks, self._limits[some], low, high, positions[some, part],
+                distances[some, part],
+            )  # fmt: skip
 
         run_jobs(scan, groups * parts, threads)
-        return positions.reshape(n, parts * k), found.reshape(n, parts * k)
+        return positions.reshape(n, parts * k), distances.reshape(n, parts * k)
 
     def finish(self) -> Neighbors:
         """Return the k nearest items of each query, sorted by distance and id."""
@@ -211,11 +229,24 @@ class RadiusScan:
         Packed codes.
     radius : int
         The largest distance that counts.
+    n_bits : int, optional
+        Compare only the first bits of the codes, as nested codes allow. Default: all.
+    chunk_bytes : int
+        Bytes of a database that are scanned at a time: a search can be interrupted between two chunks.
+
+    Raises
+    ------
+    ValueError
+        If n_bits is not from 1 to the bits of the codes.
     """
 
-    def __init__(self, queries: NDArray[np.uint8], radius: int) -> None:
-        self._queries, self._radius = as_words(queries), radius
-        self._found: list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]]] = []
+    def __init__(
+        self, queries: NDArray[np.uint8], radius: int, *, n_bits: int | None = None, chunk_bytes: int = _CHUNK_BYTES
+    ) -> None:
+        self._chunk_bytes = chunk_bytes
+        self._queries, self._masks = _masked_words(queries, n_bits)
+        self._radius = min(radius, 64 * self._queries.shape[1])
+        self._hits: list[_Hits] = []
 
     def add(
         self,
@@ -224,55 +255,69 @@ class RadiusScan:
         alive: NDArray[np.bool_] | None = None,
     ) -> None:
         """Scan a database. Its items have these ids (default: the row); only those that are alive count."""
-        n, width = database.shape
-        rows = max(1, _CHUNK_BYTES // width)
-        for start in range(0, n, rows):
-            owners, positions, near = self._scan(
-                as_words(database[start : start + rows]),
-                _ALL_ALIVE if alive is None else alive[start : start + rows],
+        for start, codes, living in _chunks(database, alive, self._chunk_bytes):
+            for owners, positions, distances in self._scan(codes, living):
+                chunk_ids = positions + start if ids is None else ids[start : start + len(codes)][positions]
+                self._hits.append((owners, chunk_ids, distances))
+
+    def _scan(self, codes: NDArray[np.uint8], alive: NDArray[np.bool_]) -> list[_Hits]:
+        """Return the query, the position and the distance of each item of a chunk within the radius of a query."""
+        n = len(self._queries)
+        threads = threads_for(n * len(codes) * self._queries.shape[1])
+        group, groups, parts = _shares(n, threads, most=_LARGEST_GROUP)
+
+        def scan(job: int) -> _Hits:
+            first, (low, high) = job // parts * group, _part(job % parts, parts, len(codes))
+            owners, positions, distances = kernels.scan_within(
+                self._queries[first : first + group], codes, alive, self._masks, self._radius, low, high
             )
-            part_ids = positions + start if ids is None else ids[start : start + rows][positions]
-            self._found.append((owners, part_ids, near))
+            return owners + first, positions, distances
 
-    def _scan(
-        self, words: NDArray[np.uint64], alive: NDArray[np.bool_]
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]]:
-        """Return the query, the position and the distance of each item of one chunk within the radius of a query."""
-        threads = threads_for(len(self._queries) * words.size)
-        groups, parts = _shares(len(self._queries), _GROUP, threads)
-
-        def scan(job: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]]:
-            first, (low, high) = job // parts * _GROUP, _part(job % parts, parts, len(words))
-            some = self._queries[first : first + _GROUP]
-            owners, rows, near = kernels.scan_within(some, words, alive, self._radius, low, high)
-            return owners + first, rows, near
-
-        nothing = np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int32)
-        owners, rows, near = zip(nothing, *run_jobs(scan, groups * parts, threads), strict=True)
-        return np.concatenate(owners), np.concatenate(rows), np.concatenate(near)
+        return run_jobs(scan, groups * parts, threads)
 
     def finish(self) -> RadiusNeighbors:
-        """Return what was found, sorted by distance and id."""
+        """Return the items within the radius of each query, sorted by distance and id."""
         n = len(self._queries)
-        if not self._found:
+        if not self._hits:
             return RadiusNeighbors(np.zeros(n + 1, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int32))
-        queries, ids, found = (np.concatenate(parts) for parts in zip(*self._found, strict=True))
-        order = np.lexsort((ids, found, queries))
-        offsets = np.concatenate([[0], np.bincount(queries, minlength=n).cumsum()]).astype(np.int64)
-        return RadiusNeighbors(offsets, ids[order], found[order])
+        owners, ids, distances = (np.concatenate(parts) for parts in zip(*self._hits, strict=True))
+        order = np.lexsort((ids, distances, owners))
+        offsets = np.concatenate([[0], np.bincount(owners, minlength=n).cumsum()]).astype(np.int64)
+        return RadiusNeighbors(offsets, ids[order], distances[order])
 
 
-def _shares(n_queries: int, group: int, threads: int) -> tuple[int, int]:
-    """Return into how many groups the queries, and into how many parts the rows are shared out.
+def _masked_words(queries: NDArray[np.uint8], n_bits: int | None) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+    """Return the first bits of the queries as words, and the mask of these bits, with zeros up to eight words."""
+    n_bits = check_integer(
+        8 * queries.shape[1] if n_bits is None else n_bits, "n_bits", low=1, high=8 * queries.shape[1]
+    )
+    n_words = -(-n_bits // 64)
+    masks = as_words(np.packbits(np.arange(64 * n_words + (-n_words % 8) * 64)[None] < n_bits, axis=1))[0]
+    return as_words(queries)[:, :n_words] & masks[:n_words], masks
 
-    Few queries share the rows out among the threads; many are shared out themselves.
+
+def _chunks(
+    database: NDArray[np.uint8], alive: NDArray[np.bool_] | None, chunk_bytes: int
+) -> Iterator[tuple[int, NDArray[np.uint8], NDArray[np.bool_]]]:
+    """Yield the first row, the codes and the living rows (empty: all) of each chunk."""
+    rows = max(1, chunk_bytes // database.shape[1])
+    for start in range(0, len(database), rows):
+        chunk = slice(start, start + rows)
+        yield start, np.ascontiguousarray(database[chunk]), _ALL_ALIVE if alive is None else alive[chunk]
+
+
+def _shares(n_queries: int, threads: int, *, most: int) -> tuple[int, int, int]:
+    """Return the queries of a group (at most `most`), the number of groups, and of parts that rows are split into.
+
+    Few queries split the rows among the threads; many are split themselves.
     """
+    group = max(1, min(most, max(_SMALLEST_GROUP, min(_LARGEST_GROUP, n_queries // (4 * threads)))))
     groups = -(-n_queries // group)
-    return groups, 1 if groups >= 4 * threads else threads
+    return group, groups, 1 if groups >= 4 * threads else threads
 
 
 def _part(part: int, parts: int, n: int) -> tuple[int, int]:
-    """Return the first row of a part, and the first after it."""
+    """Return the first row of a part, and the first row after it."""
     return part * n // parts, (part + 1) * n // parts
 
 

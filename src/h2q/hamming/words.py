@@ -1,4 +1,4 @@
-"""Codes as 64-bit words, and the count of their set bits as one machine instruction."""
+"""Codes as 64-bit words, and the machine instructions that count and find their set bits."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from llvmlite import ir
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-__all__ = ["as_words", "popcount"]
+__all__ = ["as_words", "lowest_bit", "popcount"]
 
 
 def _popcount(typing_context: Any, word: Any) -> Any:
@@ -21,7 +21,17 @@ def _popcount(typing_context: Any, word: Any) -> Any:
     return numba.types.int64(numba.types.uint64), generate
 
 
+def _lowest_bit(typing_context: Any, word: Any) -> Any:
+    """Return the number of the lowest bit set in a uint64 that is not 0."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
+
+    return numba.types.int64(numba.types.uint64), generate
+
+
 popcount: Any = intrinsic(_popcount)
+lowest_bit: Any = intrinsic(_lowest_bit)
 
 
 def as_words(codes: NDArray[np.uint8]) -> NDArray[np.uint64]:
