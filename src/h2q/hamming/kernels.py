@@ -128,7 +128,7 @@ def block_slots(count: int, start: int) -> Any:
 
 
 @njit(**_OPTIONS)  # type: ignore[untyped-decorator]
-def _rows_in_place(n_queries: int, codes: Any, alive: Any, n_words: int, low: int, high: int) -> int:
+def _rows_in_place(n_queries: int, codes: Any, alive: Any, n_words: int, low: int, high: int) -> Any:
     """Return the end of the rows from `low` that are scanned as they lie: whole blocks, if there are few queries.
 
     Laying a tile out pays from a few queries on. The vectors may read past the end of a code, but not of the codes.

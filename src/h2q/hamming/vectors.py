@@ -242,7 +242,7 @@ def _added_up(builder: Any, vectors: list[Any]) -> Any:
     """Emit the sums of the rows of each square of lanes: those of `_transposed`, added up."""
     step = 1
     while len(vectors) > 1:
-        pairs = [_swapped(builder, *vectors[i : i + 2], step) for i in range(0, len(vectors), 2)]
+        pairs = [_swapped(builder, vectors[i], vectors[i + 1], step) for i in range(0, len(vectors), 2)]
         vectors = [builder.add(*pair) for pair in pairs]
         step *= 2
     return vectors[0]
@@ -255,7 +255,11 @@ def _swapped(builder: Any, first: Any, second: Any, step: int) -> tuple[Any, Any
     return builder.shuffle_vector(first, second, lower), builder.shuffle_vector(first, second, upper)
 
 
-any_below, below = intrinsic(_any_below), intrinsic(_below)
-rows_below_4, rows_below_8 = intrinsic(_rows_below(4)), intrinsic(_rows_below(8))
-store_distances, load_word = intrinsic(_store_distances), intrinsic(_load_word)
-lay_out_4, lay_out_8 = intrinsic(_transposition(4)), intrinsic(_transposition(8))
+any_below: Any = intrinsic(_any_below)
+below: Any = intrinsic(_below)
+rows_below_4: Any = intrinsic(_rows_below(4))
+rows_below_8: Any = intrinsic(_rows_below(8))
+store_distances: Any = intrinsic(_store_distances)
+load_word: Any = intrinsic(_load_word)
+lay_out_4: Any = intrinsic(_transposition(4))
+lay_out_8: Any = intrinsic(_transposition(8))
