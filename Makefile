@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --constraint constraints.txt
 
-.PHONY: demo test lint types unit wheel torchvision format clean
+.PHONY: demo test lint types unit wheel torchvision fuzz format clean
 
 demo: $(VENV)/.demo
 	$(BIN)/h2q demo
@@ -27,6 +27,9 @@ wheel: $(VENV)/.dev
 
 torchvision: $(VENV)/.dev
 	bash scripts/torchvision_environment.sh
+
+fuzz: $(VENV)/.dev
+	$(BIN)/python scripts/fuzz_files.py --mutants 1000
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .

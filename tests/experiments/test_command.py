@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from h2q.cli import build_app
 from h2q.experiments import PLANS, RunSummary, parse_plan
+from h2q.files import decode_json, encode_checked_json
 
 
 def invoke(*arguments: object) -> tuple[int, str, str]:
@@ -31,12 +32,12 @@ def test_compare_two_experiments(experiment: tuple[Path, RunSummary], tmp_path: 
     other = shutil.copytree(experiment[0], tmp_path / "other")
     lines = []
     for line in (other / "results.jsonl").read_text().splitlines():
-        record = json.loads(line)
+        record = decode_json((line + "\n").encode(), "a record", checked=True)
         if record["cell"]["quantizer"] == "itq":
             record["scores"]["map_expected"] -= 0.01
         if record["cell"]["quantizer"] != "sign":
-            lines.append(json.dumps(record))
-    (other / "results.jsonl").write_text("\n".join(lines) + "\n")
+            lines.append(encode_checked_json(record, "a record"))
+    (other / "results.jsonl").write_bytes(b"".join(lines))
     code, out, _ = invoke("compare", experiment[0], other, "--json")
     assert code == 0
     differences = {(each["quantizer"], each["ties"]): each for each in json.loads(out)["differences"]}

@@ -15,6 +15,7 @@ from scipy.stats import binomtest
 from h2q.experiments import RunSummary, build_report, load_results, reference_rows, write_report
 from h2q.experiments.results import Results
 from h2q.experiments.tables import reference_table
+from h2q.files import encode_checked_json
 from h2q.report.document import Document, Table
 from h2q.report.render_latex import escape_latex
 
@@ -213,7 +214,8 @@ def test_an_unfinished_experiment_says_so(experiment: tuple[Path, RunSummary], t
     failed = {**json.loads(lines[0]), "error": "ValueError: no luck", "network": None, "scores": None, "seconds": None}
     failed["cell"] = json.loads(kept[0])["cell"]
     failed["key"] = json.loads(kept[0])["key"]
-    (folder / "results.jsonl").write_text("".join(kept) + json.dumps(failed) + "\n")
+    del failed["h2q_checksum"]
+    (folder / "results.jsonl").write_bytes("".join(kept).encode() + encode_checked_json(failed, "a record"))
     text = write_report(folder)[0].read_text()
     assert "20 of 40 cells are not done yet" in text
     assert "ValueError: no luck" in text

@@ -25,6 +25,7 @@ from h2q.experiments import (
 )
 from h2q.experiments.records import StoredPlan
 from h2q.experiments.store import ExperimentFolder
+from h2q.files import encode_checked_json, write_checked_json
 from h2q.similarity.presets import HEAD
 
 CONTEXT = multiprocessing.get_context("spawn")
@@ -99,14 +100,14 @@ def test_the_plan_survives_the_file(tmp_path: Path) -> None:
     read = folder.plan()
     assert read == StoredPlan(plan, cells)
     assert [cell.key for cell in read.cells] == [cell.key for cell in cells]
-    (tmp_path / "x" / "plan.json").write_text('{"plan": {}, "cells": []}')
+    write_checked_json(tmp_path / "x" / "plan.json", {"plan": {}, "cells": []})
     with pytest.raises(FileFormatError, match="holds no plan"):
         folder.plan()
 
 
 def test_a_record_without_scores_is_damaged(store: ExperimentFolder) -> None:
     document = record("a").to_json() | {"scores": None}
-    store.results.write_text(json.dumps(document) + "\n")
+    store.results.write_bytes(encode_checked_json(document, "a record"))
     with pytest.raises(FileFormatError, match="line 1, is damaged: a cell that is done must have"):
         store.records()
 

@@ -1,13 +1,13 @@
 """The folder of an experiment: one line of JSON for each finished cell, safe against kills and concurrent runs.
 
-FOLDER/results.jsonl    a line for each cell, appended under a lock and synced; a torn last line is cut off
+FOLDER/results.jsonl    a line for each cell with its checksum, appended under a lock and synced; a torn last line is
+                        cut off
 FOLDER/networks/        the embeddings of each stage-one network, which all its quantizers share
 FOLDER/locks/           a file for each network in progress; the system frees the lock when a process dies
 FOLDER/plan.json        the cells of the plan that was run last
 """
 
 import fcntl
-import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from h2q.errors import FileFormatError
 from h2q.experiments.records import Record, StoredPlan
-from h2q.files import read_json, sync_folder, write_json
+from h2q.files import decode_json, encode_checked_json, read_checked_json, sync_folder, write_checked_json
 
 __all__ = ["ExperimentFolder"]
 
@@ -47,7 +47,7 @@ class ExperimentFolder:
             raise FileExistsError(f"{self.path} is not empty, and holds no experiment; give a new folder")
         for name in ("networks", "locks"):
             (self.path / name).mkdir(parents=True, exist_ok=True)
-        write_json(self.path / "plan.json", plan.to_json())
+        write_checked_json(self.path / "plan.json", plan.to_json())
 
     def plan(self) -> StoredPlan:
         """Return the plan that `create` wrote.
@@ -61,7 +61,7 @@ class ExperimentFolder:
         """
         path = self.path / "plan.json"
         try:
-            document = read_json(path)
+            document = read_checked_json(path)
         except FileNotFoundError as error:
             raise FileNotFoundError(
                 f"{self.path} holds no experiment; start one with: h2q experiment run PLAN --output {self.path}"
@@ -78,7 +78,7 @@ class ExperimentFolder:
 
         A torn last line, left by a process that was killed here, is cut off first.
         """
-        line = json.dumps(record.to_json(), allow_nan=False).encode() + b"\n"
+        line = encode_checked_json(record.to_json(), f"a record of {self.results}", allow_nan=False)
         new = not self.results.exists()
         descriptor = os.open(self.results, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
         try:
@@ -108,7 +108,7 @@ class ExperimentFolder:
         records = {}
         for number, line in enumerate(content.split(b"\n")[:-1], 1):
             try:
-                document = json.loads(line)
+                document = decode_json(line + b"\n", "the record", checked=True)
                 records[document["key"]] = Record.from_json(document)
             except (ValueError, KeyError, TypeError) as error:
                 raise FileFormatError(

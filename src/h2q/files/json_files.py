@@ -92,8 +92,12 @@ def read_checked_json(path: str | os.PathLike[str]) -> dict[str, Any]:
     return value
 
 
-def encode_checked_json(value: Mapping[str, Any], name: Any, *, indent: int | None = None) -> bytes:
+def encode_checked_json(
+    value: Mapping[str, Any], name: Any, *, indent: int | None = None, allow_nan: bool = True
+) -> bytes:
     """Encode a dictionary as JSON that carries its own checksum, and end the line; `name` is what errors call it.
+
+    With ``allow_nan=False``, NaN and infinity, which JSON does not have, are a TypeError.
 
     Examples
     --------
@@ -102,7 +106,9 @@ def encode_checked_json(value: Mapping[str, Any], name: Any, *, indent: int | No
     """
     if CHECKSUM_KEY in value:
         raise ValueError(f"{name} must not have an entry {CHECKSUM_KEY}, which is for the checksum")
-    return fill_checksum(encode_json({**value, CHECKSUM_KEY: PLACEHOLDER}, name, indent=indent) + b"\n")
+    return fill_checksum(
+        encode_json({**value, CHECKSUM_KEY: PLACEHOLDER}, name, indent=indent, allow_nan=allow_nan) + b"\n"
+    )
 
 
 def decode_json(content: bytes, name: str, *, checked: bool) -> Any:
@@ -143,10 +149,10 @@ def _read(path: Path) -> bytes:
     return content
 
 
-def encode_json(value: Any, name: Any, *, indent: int | None = None) -> bytes:
+def encode_json(value: Any, name: Any, *, indent: int | None = None, allow_nan: bool = True) -> bytes:
     """Encode a value as JSON; `name` is what errors call it."""
     try:
-        return json.dumps(value, indent=indent, default=_to_json).encode()
+        return json.dumps(value, indent=indent, allow_nan=allow_nan, default=_to_json).encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise TypeError(f"cannot write {name} as JSON: {error}") from error
 
