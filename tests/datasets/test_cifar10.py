@@ -84,7 +84,7 @@ def test_the_original_python_batches(sample_file, tmp_path, write_batches):
 def test_a_batch_that_would_run_code_is_refused_and_does_not_run(payload, tmp_path):
     written = tmp_path / "written"
     (tmp_path / "data_batch_1").write_bytes(payload % str(written).encode())
-    with pytest.raises(FileFormatError, match=r"data_batch_1 is not a batch of CIFAR-10: it asks for \w+\.\w+"):
+    with pytest.raises(FileFormatError, match=r"data_batch_1 is not a batch of CIFAR-10: it refers to \w+\.\w+"):
         load_batches(tmp_path)
     assert not written.exists()
 

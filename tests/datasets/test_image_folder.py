@@ -106,7 +106,7 @@ def test_heif_files_are_refused_before_any_work_or_skipped_where_pillow_heif_is_
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     has_heif.cache_clear()
     try:
-        with pytest.raises(MissingDependencyError, match=r"z\.HEIC is a HEIF image \(1 of 22 are\): .*skip-broken"):
+        with pytest.raises(MissingDependencyError, match=r"z\.HEIC is a HEIF image \(1 of 22 are\): .*skip_broken"):
             load_dataset(folder)
         assert load_dataset(folder, skip_broken=True).skipped == (f"{folder / 'cat/z.HEIC'} (needs pillow-heif)",)
     finally:

@@ -12,6 +12,9 @@ import typer
 from h2q.cli.common import JsonOption, SeedOption, check_output, format_seconds, parse_options, print_fields, print_json
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from h2q.datasets import ImageDataset
     from h2q.datasets.images import FileImages
 
@@ -51,32 +54,18 @@ def embed(
     as_json: JsonOption = False,
 ) -> None:
     """Turn images into embeddings with a frozen backbone or a trained hasher; features are computed once and cached."""
-    import numpy as np
-
-    from h2q.files import write_npy, write_npz
-
     check_output(output, ".npy", ".npz")
     began = time.perf_counter()
     options = parse_options(data_option or (), "--data-option")
     inputs = _load(images, root, download, {"random_state": seed, "skip_broken": skip_broken, **options})
-    if hasher is None:
-        from h2q.similarity.features import extract_features
-
-        embeddings = extract_features(inputs.source, backbone, image_size=image_size, cache_key=inputs.cache_key)
-    else:
-        from h2q.hasher import ImageHasher
-
-        embeddings = ImageHasher.load(hasher).embed(inputs.source)
-    if output.suffix.lower() == ".npy":
-        with write_npy(output, embeddings.shape, np.float32) as write:
-            write(embeddings)
-    else:
-        write_npz(output, embeddings=embeddings, **inputs.arrays)
+    embeddings = _embed(inputs, hasher, backbone, image_size)
+    arrays = {"embeddings": embeddings, **(inputs.arrays if output.suffix.lower() == ".npz" else {})}
+    _write(output, arrays)
     result = {
         "output": output,
         "images": len(embeddings),
         "dimensions": embeddings.shape[1],
-        "arrays": ["embeddings", *inputs.arrays] if output.suffix.lower() == ".npz" else ["embeddings"],
+        "arrays": list(arrays),
         "skipped": len(inputs.skipped),
         "skipped_files": inputs.skipped,
         "other_files": inputs.other_files,
@@ -86,6 +75,29 @@ def embed(
         print_json(result)
     else:
         _print_result(result)
+
+
+def _embed(inputs: "_Inputs", hasher: Path | None, backbone: str, image_size: int | None) -> "NDArray[np.float32]":
+    """Return the backbone's features, or the hasher's embeddings."""
+    if hasher is not None:
+        from h2q.hasher import ImageHasher
+
+        return ImageHasher.load(hasher).embed(inputs.source)
+    from h2q.similarity.features import extract_features
+
+    return extract_features(inputs.source, backbone, image_size=image_size, cache_key=inputs.cache_key)
+
+
+def _write(output: Path, arrays: dict[str, Any]) -> None:
+    """Write the embeddings alone as .npy, or all arrays as .npz."""
+    from h2q.files import write_npy, write_npz
+
+    if output.suffix.lower() == ".npz":
+        write_npz(output, **arrays)
+        return
+    embeddings = arrays["embeddings"]
+    with write_npy(output, embeddings.shape, embeddings.dtype) as write:
+        write(embeddings)
 
 
 def _print_result(result: dict[str, Any]) -> None:

@@ -96,7 +96,7 @@ def _columns(rows: NDArray[Any], file: Path, *fields: str) -> list[list[Any]]:
 
 
 def _read_mat(file: Path, *keys: str) -> dict[str, Any]:
-    """Read a MATLAB file and check that it has what is used."""
+    """Read a MATLAB file and check that the variables that are used exist."""
     from scipy.io import loadmat
 
     if not file.is_file():

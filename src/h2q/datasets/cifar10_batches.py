@@ -29,7 +29,7 @@ class _ArrayUnpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _ALLOWED:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which no batch of CIFAR-10 holds")
+            raise pickle.UnpicklingError(f"it refers to {module}.{name}, which no batch of CIFAR-10 does")
         return getattr(importlib.import_module(module.replace("numpy.core", "numpy._core")), name)
 
 

@@ -87,7 +87,7 @@ def load(
 
 
 def _read_instances(file: Path) -> dict[str, Any]:
-    """Read one instances file and check that it has what is used."""
+    """Read one instances file and check that the fields that are used exist."""
     try:
         instances = json.loads(file.read_text(encoding="utf-8"))
         complete = all(

@@ -1,4 +1,4 @@
-"""Downloads: pooch keeps them and checks their checksums; here they are resumed where they broke off."""
+"""Downloads that resume after a broken connection; pooch stores them and verifies their checksums."""
 
 import logging
 import os
@@ -26,17 +26,17 @@ def fetch_archive(url: str, md5: str, folder: Path) -> None:
     md5 : str
         Its published checksum, in hexadecimal.
     folder : path
-        Where its contents go; made if missing. Until all is there, ``<archive>.part`` holds what has arrived, and the
-        next call goes on from there.
+        Where its contents go; created if missing. Until the download is complete, ``<archive>.part`` holds the bytes
+        received so far, and the next call resumes from there.
 
     Raises
     ------
     MissingDependencyError
         If pooch is not installed (extra ``download``).
     OSError
-        If the server cannot be reached or breaks off five times; says that the next call resumes.
+        If the server cannot be reached, or the connection breaks five times; says that the next call resumes.
     ValueError
-        If the checksum differs; what has arrived is deleted.
+        If the checksum differs; the download is deleted.
     """
     pooch = require("pooch", "download")
     pooch.get_logger().setLevel(logging.WARNING)
@@ -56,7 +56,7 @@ def fetch_archive(url: str, md5: str, folder: Path) -> None:
 
 
 def _move(source: Path, target: Path) -> None:
-    """Move a file or a folder into place; a folder that is there already gets what it lacks."""
+    """Move a file or a folder into place; the contents of a folder that exists are merged into it."""
     if source.is_dir() and target.is_dir():
         for entry in source.iterdir():
             _move(entry, target / entry.name)
@@ -65,7 +65,7 @@ def _move(source: Path, target: Path) -> None:
 
 
 def _download(url: str, output_file: str, store: Any) -> None:
-    """Download to `output_file` in the way of a pooch downloader, going on with ``<name>.part`` where that exists."""
+    """Download to `output_file`, as a pooch downloader does; resume ``<name>.part`` if it exists."""
     requests = require("requests", "download")
     part = Path(store.path) / f"{url.rsplit('/', 1)[1]}.part"
     for attempt in range(1, _ATTEMPTS + 1):
@@ -77,7 +77,7 @@ def _download(url: str, output_file: str, store: Any) -> None:
             if attempt == _ATTEMPTS:
                 size = part.stat().st_size if part.exists() else 0
                 raise OSError(
-                    f"cannot download {url}: {error} ({size:,} bytes have arrived; call again to go on from there)"
+                    f"cannot download {url}: {error} ({size:,} bytes received; call again to resume)"
                 ) from error
         else:
             part.replace(output_file)
@@ -90,7 +90,7 @@ def _continue(requests: Any, url: str, part: Path) -> None:
     headers = {"Range": f"bytes={start}-", "Accept-Encoding": "identity"} if start else {"Accept-Encoding": "identity"}
     with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT_SECONDS) as response:
         if response.status_code == requests.codes.requested_range_not_satisfiable:
-            # Either all bytes are there, which the checksum will tell, or the part is of something else.
+            # Either the part is complete, or it belongs to another file: the checksum tells.
             return
         response.raise_for_status()
         resumed = response.status_code == requests.codes.partial_content

@@ -98,7 +98,7 @@ def split_per_class(
 
 
 def split_at_random(keys: Sequence[str] | Sequence[bytes], sizes: Mapping[str, float], *, random_state: int) -> Folds:
-    """Draw train, query and validation images at random, whatever their labels; the rest is the database.
+    """Draw train, query and validation images at random, regardless of labels; the rest is the database.
 
     Parameters are those of `split_per_class`; shares are of all images.
 
@@ -194,7 +194,7 @@ def fine_grained_folds(
 
 
 def scale_sizes(sizes: Mapping[str, int], n: int, n_whole: int) -> dict[str, float]:
-    """Scale the paper's sizes to a part of a data set; the sizes themselves where at least nine tenths are there.
+    """Scale the paper's sizes to a part of a data set; the sizes themselves for at least nine tenths of it.
 
     >>> scale_sizes({"train": 500, "query": 100, "validation": 100}, 6_000, 60_000)
     {'train': 50, 'query': 10, 'validation': 10}

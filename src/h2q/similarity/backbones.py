@@ -39,7 +39,7 @@ class Backbone:
     image_size : int
         Height and width in pixels that images are resized to.
     mean, std : tuple of three floats
-        What is subtracted from red, green and blue, and what they are then divided by, in units of the range 0 to 1.
+        Mean and standard deviation of red, green and blue that `normalize` removes, in units of the range 0 to 1.
     version : str
         Changes when the weights change: part of the key of caches.
     resize_mode : {"stretch", "crop"}
@@ -347,7 +347,7 @@ def _measure_width(module: "torch.nn.Module", image_size: int) -> int:
 
 
 def _digest(module: "torch.nn.Module") -> str:
-    """Digest of what a module computes: its structure and its weights."""
+    """Return a digest of a module: its structure and its weights."""
     digest = hashlib.sha256(repr(module).encode())
     for tensor in module.state_dict().values():
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())

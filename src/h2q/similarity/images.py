@@ -92,7 +92,7 @@ def as_images(images: Any, name: str = "images") -> Sequence[Any]:
     Raises
     ------
     TypeError, ValueError
-        If they are none of these, or there is no image.
+        If they are of another kind, or there is no image.
 
     Examples
     --------
