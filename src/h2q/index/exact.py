@@ -10,22 +10,20 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from h2q.checks import as_ids, bytes_per_code, check_integer, check_n_bits, check_number
-from h2q.errors import FileFormatError, describe
-from h2q.index.columns import Columns
+from h2q.checks import as_ids, bytes_per_code, check_integer, check_number
+from h2q.errors import FileFormatError
 from h2q.index.folder import MANIFEST
 from h2q.index.items import check_items, columns_of
 from h2q.index.neighbors import Neighbors, RadiusNeighbors
+from h2q.index.options import check_options, choose_scoring
 from h2q.index.protocol import Index
-from h2q.index.searching import nearest_by_codes, nearest_by_estimates, search_in_steps, within
-from h2q.index.segments import Segment, find_ids, gather, join, merge_small, remove_rows
-from h2q.index.state import IndexState
+from h2q.index.searching import search_in_steps, warm_up, within
+from h2q.index.segments import find_ids, gather, join
+from h2q.index.state import MAX_ID, IndexState
 from h2q.index.store import IndexStore
-from h2q.quantization.scoring import METRICS
 
 __all__ = ["BinaryIndex"]
 
-_MAX_ID = 2**63 - 1
 _TIMEOUT = 60.0  # seconds
 
 
@@ -71,25 +69,9 @@ class BinaryIndex(Index):
         keep_embeddings: bool = False,
         metric: str = "cosine",
     ) -> None:
-        if quantizer is not None:
-            fitted = getattr(quantizer, "n_bits_", None)
-            if fitted is None:
-                raise ValueError(f"quantizer must be fitted; got {describe(quantizer)}: call its fit first")
-            if n_bits is not None and n_bits != fitted:
-                raise ValueError(
-                    f"n_bits is {n_bits}, but the quantizer makes codes of {fitted} bits; leave n_bits out"
-                )
-            n_bits = fitted
-        if n_bits is None:
-            raise ValueError("n_bits is missing: give the bits of a code, or a fitted quantizer")
-        if metric not in METRICS:
-            raise ValueError(f"metric must be one of {', '.join(METRICS)}; got {describe(metric)}")
-        if not isinstance(keep_embeddings, bool):
-            raise TypeError(f"keep_embeddings must be True or False; got {describe(keep_embeddings)}")
-        if keep_embeddings and quantizer is None:
-            raise ValueError("keep_embeddings needs a quantizer, which makes the codes: BinaryIndex(quantizer=...)")
+        n_bits = check_options(n_bits, quantizer, keep_embeddings, metric)
         options = {"keep_embeddings": keep_embeddings, "metric": metric}
-        state = IndexState(check_n_bits(n_bits), (), 0, quantizer, options)
+        state = IndexState(n_bits, (), 0, quantizer, options)
         self._open_store: IndexStore | None = IndexStore(state)
 
     @property
@@ -147,7 +129,7 @@ class BinaryIndex(Index):
 
     def __contains__(self, item: object) -> bool:
         """Return whether there is an item with this id."""
-        if isinstance(item, bool) or not isinstance(item, (int, np.integer)) or not 0 <= item <= _MAX_ID:
+        if isinstance(item, bool) or not isinstance(item, (int, np.integer)) or not 0 <= item <= MAX_ID:
             return False
         return bool(self.contains([item])[0])
 
@@ -185,20 +167,10 @@ class BinaryIndex(Index):
             embeddings are kept, or ids are given twice, negative, or taken.
         """
         columns = self._columns(items)
-        n = len(columns["codes"])
         with self._store.changing:
             state = self._state
-            if ids is None and state.next_id + n > _MAX_ID:
-                raise ValueError(f"there are no ids left after {state.next_id - 1}: give ids")
-            new = np.arange(state.next_id, state.next_id + n) if ids is None else as_ids(ids, n)
-            if ids is not None:
-                taken = new[find_ids(state.segments, new)]
-                if len(taken):
-                    raise ValueError(
-                        f"ids holds {len(taken)} id(s) that the index already has (first: {taken[0]}); choose other "
-                        "ids, or replace these items with upsert"
-                    )
-            self._store.state = _with_items(state, state.segments, columns, new)
+            new = state.new_ids(len(columns["codes"]), ids)
+            self._store.state = state.with_items(columns, new)
         return new
 
     def upsert(self, items: Any, ids: Any) -> None:
@@ -228,7 +200,7 @@ class BinaryIndex(Index):
         new = as_ids(ids, len(columns["codes"]))
         with self._store.changing:
             state = self._state
-            self._store.state = _with_items(state, remove_rows(state.segments, new), columns, new)
+            self._store.state = state.without_items(new).with_items(columns, new)
 
     def remove(self, ids: Any) -> None:
         """Remove items; if an id is unknown, none is removed.
@@ -252,7 +224,7 @@ class BinaryIndex(Index):
                     f"{len(unknown)} of {len(wanted)} ids are not in the index (first: {unknown[0]}); nothing was "
                     "removed"
                 )
-            self._store.state = replace(state, segments=remove_rows(state.segments, wanted))
+            self._store.state = state.without_items(wanted)
 
     def codes(self, ids: Any) -> NDArray[np.uint8]:
         """Return the packed codes of items, uint8 of shape (n, ceil(n_bits / 8)).
@@ -307,26 +279,11 @@ class BinaryIndex(Index):
         ((2, 3), array([0, 0], dtype=int32))
         """
         state = self._state
-        if scoring not in ("auto", "asymmetric", "hamming"):
-            raise ValueError(f"scoring must be 'auto', 'asymmetric' or 'hamming'; got {describe(scoring)}")
+        checked = check_items(queries, "queries", state.n_bits, state.quantizer, allow_1d=True)
         k = check_integer(k, "k", low=1)
         if rerank is not None:
             rerank = min(check_integer(rerank, "rerank", low=k), len(state))
-            if not self.keeps_embeddings:
-                raise ValueError(
-                    "rerank needs the embeddings of the items, which this index does not keep: make it with "
-                    "BinaryIndex(quantizer=..., keep_embeddings=True)"
-                )
-        checked = check_items(queries, "queries", state.n_bits, state.quantizer, allow_1d=True)
-        holds_codes = checked.dtype == np.uint8
-        if holds_codes and (scoring == "asymmetric" or rerank is not None):
-            what = "asymmetric scoring" if rerank is None else "re-ranking"
-            raise TypeError(f"{what} needs queries as embeddings, not codes")
-        if scoring == "auto":
-            scoring = "hamming" if holds_codes else "asymmetric"
-        if scoring == "asymmetric" and self.metric == "cosine" and not checked.any(axis=1).all():
-            row = int(np.flatnonzero(~checked.any(axis=1))[0])
-            raise ValueError(f"queries has an all-zero row (row {row}), which has no cosine; remove such rows")
+        scoring = choose_scoring(scoring, checked, self.metric, keeps_embeddings=self.keeps_embeddings, rerank=rerank)
         return search_in_steps(
             state.segments,
             checked,
@@ -366,15 +323,7 @@ class BinaryIndex(Index):
     def warm_up(self) -> None:
         """Load or compile the search kernels, which the first search would otherwise wait for."""
         state = self._state
-        for segment in state.segments[:1]:
-            names = [name for name in segment.columns if name != "embeddings"]
-            # Slices, not copies: kernels are compiled anew for read-only arrays, which queries are not.
-            row = [Segment(Columns({name: segment.columns[name][:1] for name in names}))]
-            query = np.array(row[0].codes)
-            nearest_by_codes(row, query, 1)
-            within(row, query, 0)
-            tables = None if state.quantizer is None else state.quantizer.scalar_tables()
-            nearest_by_estimates(row, np.ones((1, state.n_bits), np.float32), np.zeros(1, np.float32), tables, 1)
+        warm_up(state.segments, state.n_bits, state.quantizer)
 
     def save(self, path: str | os.PathLike[str] | None = None, *, timeout: float = _TIMEOUT) -> None:
         """Write the index to a folder; what is already there is not written again.
@@ -474,15 +423,3 @@ class BinaryIndex(Index):
         """Return the columns of new items, all but their ids."""
         state = self._state
         return columns_of(items, state.n_bits, state.quantizer, keep_embeddings=self.keeps_embeddings)
-
-
-def _with_items(
-    state: IndexState, segments: tuple[Segment, ...], columns: dict[str, NDArray[Any]], ids: NDArray[np.int64]
-) -> IndexState:
-    """Return the state with these segments and new items, whose arrays are copied."""
-    if len(ids) == 0:
-        return state
-    order = np.argsort(ids, kind="stable")
-    new = Segment(Columns({name: values[order] for name, values in (columns | {"ids": ids}).items()}))
-    next_id = max(state.next_id, int(ids.max()) + 1)
-    return replace(state, segments=merge_small([*segments, new]), next_id=next_id)

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 from h2q.hamming.asymmetric import AsymmetricScan
 from h2q.hamming.neighbors import Neighbors, RadiusNeighbors
 from h2q.hamming.scans import NearestScan, RadiusScan
+from h2q.index.columns import Columns
 from h2q.index.segments import Segment, gather
 
-__all__ = ["nearest_by_codes", "nearest_by_estimates", "rerank", "search_in_steps", "within"]
+__all__ = ["nearest_by_codes", "nearest_by_estimates", "rerank", "search_in_steps", "warm_up", "within"]
 
 _STEP_QUERIES, _STEP_BYTES = 4096, 256 << 20
 
@@ -169,3 +170,16 @@ def search_in_steps(
         parts.append(neighbors)
     ids = np.concatenate([part.ids for part in parts])
     return Neighbors(ids, np.concatenate([part.distances for part in parts]))
+
+
+def warm_up(segments: Sequence[Segment], n_bits: int, quantizer: Any) -> None:
+    """Load or compile the kernels for segments like these, by a search in one row."""
+    tables = None if quantizer is None else quantizer.scalar_tables()
+    for segment in segments[:1]:
+        names = [name for name in segment.columns if name != "embeddings"]
+        # Slices, not copies: kernels are compiled anew for read-only arrays, which queries are not.
+        row = [Segment(Columns({name: segment.columns[name][:1] for name in names}))]
+        query = np.array(row[0].codes)
+        nearest_by_codes(row, query, 1)
+        within(row, query, 0)
+        nearest_by_estimates(row, np.ones((1, n_bits), np.float32), np.zeros(1, np.float32), tables, 1)
