@@ -1,6 +1,7 @@
 """Recall of codes at equal bytes an item: h2q beside FAISS, on real embeddings.
 
     python benchmarks/codes_at_equal_bytes.py            # what is missing of the table, a row at a time; then Markdown
+    python benchmarks/codes_at_equal_bytes.py texts refined "FAISS PQ"    # only these data and methods
     python benchmarks/codes_at_equal_bytes.py --print    # Markdown of what is done
 
 Every byte of an item counts, scalars included; ids do not. 1,000 queries, 15,000 items, recall@10 of the neighbors by
@@ -129,15 +130,17 @@ def done() -> list[dict[str, Any]]:
     return [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
 
 
-def run(only: str | None) -> None:
-    """Make the rows that are missing."""
+def run(data_sets: list[str], methods: list[str]) -> None:
+    """Make the rows that are missing, of these data and methods (of all, if none is named)."""
     faiss.omp_set_num_threads(1)
     keys = ("data", "bytes", "fitted", "method", "seed")
     have = {tuple(row[key] for key in keys) for row in done()}
     embeddings: dict[str, Rows] = {}
     for task, make in tasks():
         data = task["data"]
-        if tuple(task[key] for key in keys) in have or only not in (None, data):
+        if tuple(task[key] for key in keys) in have or (methods and task["method"] not in methods):
+            continue
+        if data_sets and data not in data_sets:
             continue
         if data not in embeddings:
             embeddings[data] = {"texts": texts, "images": images}[data]()
@@ -192,5 +195,6 @@ def spread(values: list[float]) -> str:
 
 if __name__ == "__main__":
     if "--print" not in sys.argv:
-        run(next((name for name in sys.argv[1:] if name in SIZES), None))
+        names = sys.argv[1:]
+        run([name for name in names if name in SIZES], [name for name in names if name not in SIZES])
     print(markdown())

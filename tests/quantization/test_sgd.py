@@ -71,6 +71,13 @@ def test_constant_keeps_the_round_that_is_best_on_rows_held_out(digits):
     assert min(learned.loss_curve) < learned.loss_curve[-1]  # so it was not simply the last
 
 
+def test_many_rows_of_few_dimensions_get_more_steps_and_larger_batches():
+    assert annealed(5_000, 64, polish=True) == Schedule(30, 30, 64, 64 / 96, polish_iterations=80)
+    assert annealed(15_000, 128, polish=True) == Schedule(30, 60, 512, 512 / 96, polish_iterations=30)
+    assert annealed(15_000, 128, polish=False).polish_iterations == 0
+    assert annealed(100_000, 384, polish=True) == Schedule(30, 60, 1152, 1152 / (8 * 384**0.5), polish_iterations=5)
+
+
 def test_the_papers_schedule_is_rate_0_1_batches_of_128_and_300_epochs():
     assert constant(5000, 64, polish=True) == Schedule(300, 39, 128, 0.1, anneal=False)
     assert set(SCHEDULES) == {"annealed", "constant"}

@@ -1,4 +1,4 @@
-"""Signs to packed bits and back: the layout of FAISS binary indexes, Milvus BINARY_VECTOR and ``numpy.packbits``."""
+"""Pack signs into bits and back, in the layout of FAISS binary indexes, Milvus BINARY_VECTOR and ``numpy.packbits``."""
 
 from typing import Any
 
@@ -27,7 +27,7 @@ def pack_bits(z: Any) -> NDArray[np.uint8]:
     Raises
     ------
     TypeError
-        If `z` is uint8 (packed codes already, or bits that should be bool), complex, or no number.
+        If `z` is uint8 (packed codes already, or bits that should be bool), complex, or not numeric.
     ValueError
         If `z` is not two-dimensional, has no columns or over 65,536, or holds NaN.
 
@@ -73,7 +73,7 @@ def unpack_bits(codes: Any, n_bits: int) -> NDArray[np.bool_]:
     Raises
     ------
     TypeError
-        If `codes` is not uint8, or `n_bits` is no whole number.
+        If `codes` is not uint8, or `n_bits` is not a whole number.
     ValueError
         If the width does not fit `n_bits`, or a padding bit is set.
 

@@ -13,16 +13,16 @@ _CHUNK_ROWS = 4096
 
 @dataclass(frozen=True)
 class PrincipalComponents:
-    """The directions in which rows vary most.
+    """Directions of largest variance.
 
     Attributes
     ----------
     directions : ndarray of float32, shape (k, d)
-        Orthonormal rows, by falling variance; zeros from `rank` on.
+        Orthonormal rows, in order of decreasing variance; zeros from `rank` on.
     variances : ndarray of float64, shape (k,)
-        The mean square of the rows along each direction; zeros from `rank` on.
+        Mean square of the rows along each direction; zeros from `rank` on.
     rank : int
-        How many of the k directions carry more than rounding errors.
+        Number of the k directions whose variance exceeds rounding errors.
     """
 
     directions: NDArray[np.float32]
@@ -31,7 +31,7 @@ class PrincipalComponents:
 
 
 def principal_components(Z: NDArray[np.float32], k: int) -> PrincipalComponents:
-    """Return the k directions of largest mean square of rows that were centered (or not: then no mean is taken away).
+    """Return the k directions of largest mean square of rows, without subtracting the mean.
 
     Parameters
     ----------
@@ -47,8 +47,8 @@ def principal_components(Z: NDArray[np.float32], k: int) -> PrincipalComponents:
 
     Examples
     --------
-    >>> found = principal_components(np.array([[3, 0, 0], [-3, 0, 0]], dtype=np.float32), 2)
-    >>> found.directions, found.variances, found.rank
+    >>> components = principal_components(np.array([[3, 0, 0], [-3, 0, 0]], dtype=np.float32), 2)
+    >>> components.directions, components.variances, components.rank
     (array([[1., 0., 0.],
            [0., 0., 0.]], dtype=float32), array([9., 0.]), 1)
     """
@@ -67,9 +67,9 @@ def principal_components(Z: NDArray[np.float32], k: int) -> PrincipalComponents:
             moments += part.T @ part
         variances, columns = scipy.linalg.eigh(moments / n, subset_by_index=[d - k, d - 1])
         variances, directions = variances[::-1].copy(), columns[:, ::-1].T.copy()
-    # What float32 products cannot tell from nothing is nothing: such directions would be drawn by rounding errors.
+    # Variances within float32 rounding count as zero: rounding errors would choose their directions.
     negligible = variances <= variances[0] * np.finfo(np.float32).eps
     variances[negligible], directions[negligible] = 0, 0
     largest = directions[np.arange(k), np.abs(directions).argmax(axis=1)]
-    directions = directions * np.where(largest < 0, -1, 1)[:, None] + 0.0  # + 0.0 leaves no -0.0
+    directions = directions * np.where(largest < 0, -1, 1)[:, None] + 0.0  # + 0.0 turns -0.0 into 0.0
     return PrincipalComponents(directions.astype(np.float32), variances, int(k - negligible.sum()))

@@ -1,9 +1,9 @@
 """Learn a rotation by minibatch gradient descent on Householder reflections.
 
 Two schedules, by name. `annealed`, the default: the rate falls from a large value to 0 along a cosine. The noise of the
-large rate jumps out of the local optima that ITQ is stuck in, and the fall settles in a better one; where the objective
-is the L2 error, a few full-batch Procrustes iterations finish. `constant`, the paper's: a constant rate, 300 epochs,
-and the epoch that was best on embeddings held out.
+large rate leaves the local optima that ITQ ends in, and the fall settles in a better one; if the objective is the L2
+error, a few full-batch Procrustes iterations follow. `constant`, as in the paper: a constant rate, 300 epochs, and the
+epoch with the lowest loss on held-out embeddings.
 """
 
 from collections.abc import Callable, Iterator
@@ -20,30 +20,31 @@ from h2q.quantization.threads import one_thread_if_small
 
 __all__ = ["SCHEDULES", "LearnedRotation", "Schedule", "annealed", "constant", "learn_rotation"]
 
-_STILL = 1e-6  # a rotation whose entries move less than this in a round has arrived
+_STILL = 1e-6  # a rotation whose entries move less than this in a round has converged
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """How the descent goes on.
+    """Settings of a descent.
 
     Attributes
     ----------
     rounds : int
-        Rounds, after each of which the loss curve gets a value.
+        Rounds; the loss curve has a value for each.
     steps : int
         Steps of a round.
     batch_size : int
-        Rows of a step, at most.
+        Maximum number of rows of a step.
     rate : float
-        The first learning rate.
+        Initial learning rate.
     anneal : bool
-        Whether the rate falls to 0 along a cosine. If not, the round that is best on rows held out counts.
+        True: the rate falls to 0 along a cosine. False: it is constant, and the round with the lowest loss on held-out
+        rows is kept.
     n_init : int
-        So often the whole is done, and the best kept.
+        Number of starts; the best is kept.
     polish_iterations : int
-        Procrustes iterations over all rows at the end of a start, at most: these lower the L2 error, whatever the
-        objective is.
+        Maximum number of Procrustes iterations over all rows at the end of a start. They lower the L2 error, whatever
+        the objective.
     """
 
     rounds: int
@@ -63,21 +64,21 @@ class Schedule:
 
     @property
     def total(self) -> int:
-        """The steps of all starts together, at most."""
+        """Maximum number of steps of all starts together."""
         return self.n_init * self.rounds * self.steps
 
 
 @dataclass(frozen=True)
 class LearnedRotation:
-    """A rotation and how it was learned.
+    """A rotation and the course of its descent.
 
     Attributes
     ----------
     rotation : ndarray of float32, shape (k, k)
         The orthogonal matrix.
     loss_curve : tuple of float
-        The objective after each round: on the rows held out where there are any, otherwise the mean over the round's
-        batches; then the L2 error before the first Procrustes iteration and after each.
+        Objective after each round: on the held-out rows if there are any, otherwise the mean over the round's batches.
+        Then the L2 error before the first Procrustes iteration and after each.
     """
 
     rotation: NDArray[np.float32]
@@ -85,21 +86,27 @@ class LearnedRotation:
 
 
 def annealed(n: int, k: int, *, polish: bool) -> Schedule:
-    """Return the default schedule for n rows of k dimensions: 900 steps, or of many dimensions 600 to 1,800.
+    """Return the default schedule for n rows of k dimensions: 600 to 1,800 steps.
 
-    Two things matter: the rate over the batch size, which sets the noise at the start (too much for too long, and codes
-    that are there to be found are not; too little, and the first optimum is the last); and how far the steps go, their
-    rate over k. So batches grow with k, which also spreads the cost of forming U (of order k^3) over more rows. Few
-    dimensions have few good optima, far apart: there are several starts. The numbers are those that were best over
-    embeddings of nine heads and two backbones; benchmarks/quantization_fit.py measures them. Of many dimensions, more
-    rows pay for more steps: 20 passes over 100,000 text embeddings end below converged ITQ, 7 passes above it.
+    Two ratios matter: the rate over the batch size, which sets the noise at the start (too much noise for too long
+    misses good codes; too little, and the descent ends in the first optimum); and the rate over k, which sets how far a
+    step goes. So batches grow with k, which also spreads the cost of forming U (of order k^3) over more rows. In few
+    dimensions good optima are few and far apart: there are several starts. The constants are the best over embeddings
+    of nine heads and two backbones; benchmarks/quantization_fit.py measures them. More rows pay for more steps and
+    larger batches: with 20 passes the descent ends below converged ITQ on text embeddings, with 7 above it.
     """
-    batch_size = min(n, max(32, k, min(k * k // 128, 4 * k)))
-    rate = batch_size / max(96.0, 8.0 * k**0.5)
+    batch_size = max(32, k, min(k * k // 128, 4 * k))
     n_init = min(k, 8) if k <= 32 else 1
-    polish_iterations = 0 if not polish else 80 if n * k <= 2**20 else 5
-    steps = 30 if k <= 128 else min(max(20, 28 * n // batch_size // 30), 60)
-    return Schedule(30, steps, batch_size, rate, True, n_init, polish_iterations)
+    steps, polish_iterations = 30, 80
+    if n * k > 2**20:
+        steps, polish_iterations = 30, 5
+        if 32 < k <= 128:
+            batch_size, steps, polish_iterations = 4 * k, 60, 30
+    batch_size = min(n, batch_size)
+    if k > 128:
+        steps = min(max(20, 28 * n // batch_size // 30), 60)
+    rate = batch_size / max(96.0, 8.0 * k**0.5)
+    return Schedule(30, steps, batch_size, rate, True, n_init, polish_iterations if polish else 0)
 
 
 def constant(n: int, k: int, *, polish: bool) -> Schedule:
@@ -120,7 +127,7 @@ def learn_rotation(
     held_out: NDArray[np.float32] | None = None,
     advance: Callable[[int], None] = lambda steps: None,
 ) -> LearnedRotation:
-    """Minimize an objective of X U over the orthogonal matrices U, from U = -I on.
+    """Minimize an objective of X U over the orthogonal matrices U, starting from U = -I.
 
     Parameters
     ----------
@@ -133,9 +140,9 @@ def learn_rotation(
     generator : numpy.random.Generator
         Draws the batches.
     held_out : ndarray of float32, shape (m, k), optional
-        Rows that choose the best round.
+        Held-out rows, to choose the best round.
     advance : callable
-        Called with the steps done since, for a progress bar.
+        Called with the number of steps done since the last call, for a progress bar.
 
     Returns
     -------
@@ -147,7 +154,7 @@ def learn_rotation(
     FloatingPointError
         If the objective is not finite.
     """
-    found = []
+    starts = []
     with one_thread_if_small(X.shape[1]):
         for _ in range(schedule.n_init):
             U, value, curve = _descend(X, objective, schedule, generator, held_out, advance)
@@ -156,8 +163,8 @@ def learn_rotation(
                 U, value, curve = polished.rotation, polished.error, [*curve, *polished.loss_curve]
             elif schedule.n_init > 1:
                 value = objective(X @ U)[0]
-            found.append((value, U, curve))
-    _, U, curve = min(found, key=lambda start: start[0])
+            starts.append((value, U, curve))
+    _, U, curve = min(starts, key=lambda start: start[0])
     return LearnedRotation(U, tuple(curve))
 
 
@@ -199,7 +206,7 @@ def _descend(
 
 
 def _batches(X: NDArray[np.float32], batch_size: int, generator: np.random.Generator) -> Iterator[NDArray[np.float32]]:
-    """Give batches of rows for ever, each row once before any comes again; the buffer is used again for the next."""
+    """Yield batches of rows endlessly, each row once per pass, in a buffer that is reused."""
     batch_size = min(batch_size, len(X))
     batch = np.empty((batch_size, X.shape[1]), np.float32)
     while True:

@@ -1,4 +1,4 @@
-"""Threads where they help: chunks side by side, each product on one thread."""
+"""Threads: chunks in parallel, each matrix product on one thread."""
 
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -12,7 +12,7 @@ __all__ = ["SMALL", "in_order", "one_thread_if_small"]
 
 Result = TypeVar("Result")
 
-SMALL = 192  # below this many dimensions a product is too small to be worth a second thread
+SMALL = 192  # dimensions below which a product is too small for a second thread
 
 
 @lru_cache(maxsize=1)
@@ -21,7 +21,7 @@ def _controller() -> ThreadpoolController:
 
 
 def one_thread_if_small(k: int) -> Any:
-    """Return a context in which products of few dimensions are not spread over threads, which would slow them down.
+    """Return a context in which products of few dimensions use one thread: more would be slower.
 
     >>> with one_thread_if_small(64):
     ...     pass
@@ -30,10 +30,10 @@ def one_thread_if_small(k: int) -> Any:
 
 
 def in_order(tasks: Iterator[Callable[[], Result]]) -> Iterator[Result]:
-    """Give the results of tasks in their order, doing as many at a time as NumPy's products may use threads.
+    """Yield the results of tasks in their order, computed by as many threads as NumPy's products may use.
 
-    Chunks side by side, each on one thread, beat chunk after chunk on all threads: nobody waits for the slowest thread
-    of each product, and checks and packing are spread, too. Only a few tasks are taken ahead.
+    Chunks in parallel, each on one thread, are faster than one chunk after another on all threads: no product waits for
+    its slowest thread, and checks and packing run in parallel, too. Only a few tasks are taken ahead.
 
     >>> list(in_order(iter([lambda: 1, lambda: 2])))
     [1, 2]
