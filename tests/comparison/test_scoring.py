@@ -73,7 +73,10 @@ def test_only_what_is_asked_for_is_scored() -> None:
 
 def test_quantizers_get_components_and_scores_the_real_embeddings() -> None:
     reduced = embed_folds(X, LABELS, FOLDS, k=5, n_components=8)
-    assert reduced.train.shape == (700, 8)
+    assert (reduced.train.shape, reduced.queries.shape, reduced.database.shape) == ((700, 8), (100, 8), (997, 8))
+    fold = score_quantizer(SignQuantizer(8), reduced, k=50)
+    whole = score_quantizer(SignQuantizer(8), embed_folds(X, LABELS, FOLDS, k=5), k=50)
+    assert fold.map_embeddings.value == pytest.approx(whole.map_embeddings.value, abs=1e-3)
     real = score_embeddings(reduced, k=50)
     expected = embeddings_mean_average_precision(X[700:800], X[800:], LABELS[700:800], LABELS[800:], k=50)
     assert real.map_expected.value == real.map_embeddings.value == expected.value

@@ -35,10 +35,10 @@ def test_leaders_are_those_without_a_difference_from_the_best() -> None:
     assert leaders({"sign": HARD, "H²Q": HARD + 0.05}) == ("H²Q",)
 
 
-@pytest.mark.parametrize(("spread", "expected"), [(0.001, ("b",)), (0.02, ("a", "b"))])
+@pytest.mark.parametrize(("spread", "expected"), [(0.001, ("b",)), (0.015, ("a", "b")), (0.03, ("a", "b"))])
 def test_a_difference_within_the_spread_over_seeds_is_none(spread: float, expected: tuple[str, ...]) -> None:
     seeds = np.array([[-spread], [0], [spread]])
-    assert leaders({"a": HARD + seeds, "b": HARD + 0.02 + seeds}) == expected
+    assert leaders({"a": HARD + seeds, "b": HARD + 0.02 + seeds}) == expected  # the spreads of both count
 
 
 def test_leaders_in_words() -> None:

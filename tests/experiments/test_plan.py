@@ -1,12 +1,13 @@
 """Plans: what they mean, and what is said about each mistake."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from h2q.experiments import PLANS, PlanError, cells_of, load_plan, parse_plan, plan_quantizers
 from h2q.experiments.cells import group_by_network
-from h2q.experiments.tables import label
 from h2q.quantization.objectives import OBJECTIVES
 
 PLAN = """
@@ -135,20 +136,26 @@ def test_losses_have_the_same_names_as_in_training() -> None:
     assert plan.penalty_by_loss == {"DPSH": "l1"}
 
 
-def test_a_new_quantizer_can_be_gridded(monkeypatch: pytest.MonkeyPatch) -> None:
-    from h2q.quantization import registry
-    from h2q.quantization.sign import SignQuantizer
+NEW_QUANTIZER = """
+import sys
+from h2q.experiments import cells_of, parse_plan
+from h2q.experiments.tables import label
+from h2q.quantization import SignQuantizer, register
 
-    monkeypatch.setattr(registry, "_QUANTIZERS", dict(registry._QUANTIZERS))
+@register("flipped", label="flipped signs")
+class Flipped(SignQuantizer):
+    pass
 
-    @registry.register("flipped", label="flipped signs")
-    class Flipped(SignQuantizer):
-        pass
+cell = next(cell for cell in cells_of(parse_plan(sys.argv[1])) if cell.quantizer == "flipped")
+print(dict(cell.options), label("flipped"))
+"""
 
+
+def test_a_new_quantizer_can_be_gridded() -> None:
     text = PLAN.replace('"itq"', '"flipped"') + "[quantization.flipped]\nwhitening = 0.5\n"
-    cell = next(cell for cell in cells_of(parse_plan(text)) if cell.quantizer == "flipped")
-    assert cell.options == {"center": False, "whitening": 0.5}
-    assert label("flipped") == "flipped signs"
+    # In a process of its own, so that the class is registered nowhere else.
+    done = subprocess.run([sys.executable, "-c", NEW_QUANTIZER, text], capture_output=True, text=True, check=False)
+    assert done.stdout == "{'center': False, 'whitening': 0.5} flipped signs\n", done.stderr
 
 
 def test_files_are_named(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@ import pytest
 from scipy.special import logsumexp
 
 from h2q.quantization import HouseholderQuantizer, Schedule
-from h2q.quantization.objectives import OBJECTIVES, objective
+from h2q.quantization.objectives import OBJECTIVES, objective, quantization_errors, row_errors
 
 VALUES = {
     "l2": lambda Z: np.mean((Z - np.where(Z > 0, 1, -1)) ** 2),
@@ -76,3 +76,13 @@ def test_a_new_objective_is_one_function():
         assert quantizer.loss_curve_[-1] < quantizer.loss_curve_[0]
     finally:
         del OBJECTIVES["shrink_entries"]
+
+
+def test_quantization_errors_of_many_rows_are_those_of_all_of_them() -> None:
+    rows = np.random.default_rng(0).standard_normal((40_000, 3)).astype(np.float32)
+    rows[20_000:] = [1, -1, 1]  # perfect
+    scaled = rows[:20_000] * np.sqrt(3) / np.linalg.norm(rows[:20_000], axis=1, keepdims=True)
+    errors = quantization_errors(rows)
+    assert errors.l1 == pytest.approx(np.abs(scaled - np.sign(scaled)).mean() / 2, rel=1e-5)
+    assert errors.l2 == pytest.approx(((scaled - np.sign(scaled)) ** 2).mean() / 2, rel=1e-5)
+    assert errors.l2 == pytest.approx(row_errors(rows).mean(), rel=1e-5)

@@ -155,7 +155,7 @@ def embed_folds(
     )
     given = train, queries, database
     if n_components is not None and n_components < embeddings.shape[1]:
-        directions = principal_components(train, n_components).directions
+        directions = principal_components(train - train.mean(axis=0), n_components).directions
         given = train @ directions.T, queries @ directions.T, database @ directions.T
     return EmbeddedFolds(
         *given,
