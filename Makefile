@@ -15,6 +15,7 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/python scripts/house.py
 
 types: $(VENV)/.dev
 	$(BIN)/mypy

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Build the wheel, install it with nothing but the core in a clean environment, and use it there as a user would.
-# The environment is kept in .build/ and made again when the dependencies change.
+# The environment is kept in .build/ and rebuilt when the dependencies change.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
@@ -19,7 +19,7 @@ if [ ! -e "$stamp" ]; then
 fi
 "$environment/bin/pip" install --quiet --no-deps --force-reinstall "$wheel"
 
-# Away from the checkout and with a home of its own, so that nothing but the wheel can be found.
+# Outside the checkout and with an empty home folder, so that only the wheel can be imported.
 outside=$(mktemp -d)
 trap 'rm -rf "$outside"' EXIT
 cp tests/wheel/check_installed.py "$outside/test_installed.py"

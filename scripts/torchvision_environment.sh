@@ -4,8 +4,8 @@
 #   bash scripts/torchvision_environment.sh [pytest options]
 #
 # torchvision loads beside one version of torch only, and that pair takes 5.5 GB, so it is kept apart and outside the
-# checkout: in $H2Q_TORCHVISION_ENV, by default ~/.cache/h2q/torchvision-env. It is made once (about 90 s) and used again;
-# one that was left half made is made anew.
+# checkout: in $H2Q_TORCHVISION_ENV, by default ~/.cache/h2q/torchvision-env. It is built once (about 90 s); an incomplete
+# one is rebuilt.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 environment=${H2Q_TORCHVISION_ENV:-$HOME/.cache/h2q/torchvision-env}

@@ -1,6 +1,6 @@
-"""Embeddings to binary codes with the least loss, and their search.
+"""Binary codes from embeddings by learned rotations, and search over them.
 
-Names resolve when they are first used, so that ``import h2q`` is fast and PyTorch is imported only by who needs it.
+Names resolve when they are first used, so that ``import h2q`` is fast and PyTorch is imported only if stage one is used.
 """
 
 import lazy_loader

@@ -1,4 +1,4 @@
-"""Progress bars: on a terminal for work that takes a while, silent in a pipe."""
+"""Progress bars: shown on a terminal, silent in a pipe."""
 
 import sys
 from collections.abc import Callable, Iterator

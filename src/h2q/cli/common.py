@@ -198,7 +198,7 @@ def start(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Embeddings to binary codes with the least loss, and their search."""
+    """Binary codes from embeddings by learned rotations, and search over them."""
     if context.invoked_subcommand is None:
         print(context.get_help())
 
