@@ -1,6 +1,6 @@
 """Binary codes from embeddings by learned rotations, and search over them.
 
-Names resolve when they are first used, so that ``import h2q`` is fast and PyTorch is imported only if stage one is used.
+Names resolve when they are first used, so that ``import h2q`` is fast and PyTorch is imported for stage one only.
 """
 
 import lazy_loader
