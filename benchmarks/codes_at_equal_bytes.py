@@ -6,7 +6,7 @@
 
 Every byte of an item counts, scalars included; ids do not. 1,000 queries, 15,000 items, recall@10 of the neighbors by
 cosine. Quantizers are fitted on the items themselves ("same") or on as many other rows ("apart"). Rows that are done
-lie in benchmarks/results/codes.jsonl: an interrupted run goes on where it stopped.
+lie in benchmarks/results/codes.jsonl: an interrupted run continues where it stopped.
 
 `texts`   WordNet glosses through all-MiniLM-L6-v2, 384 dimensions.
 `images`  CIFAR-10 through EfficientNet-Lite0 without a head, 1,280 dimensions; scaled to unit norm.
@@ -98,7 +98,7 @@ def with_faiss(factory: str, train: Rows, items: Rows, queries: Rows) -> dict[st
 
 
 def factories(n_bytes: int) -> dict[str, str]:
-    """Return the FAISS indexes that take so many bytes an item."""
+    """Return the FAISS indexes that take this number of bytes an item."""
     return {
         "FAISS RaBitQ": f"PCA{8 * n_bytes - 64},RaBitQ",
         "FAISS PQ": f"PQ{n_bytes}",

@@ -1,4 +1,4 @@
-"""Fine-tuning goes on with the head's whole training, and never ends below it."""
+"""Fine-tuning continues the head's training, and never ends below it."""
 
 from dataclasses import replace
 from typing import Any

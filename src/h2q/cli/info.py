@@ -17,11 +17,11 @@ def info(
     """Say what a file or folder is, and what it holds."""
     if not path.exists():
         raise FileNotFoundError(f"there is no file or folder {path}")
-    found = _describe_folder(path) if path.is_dir() else _describe_file(path)
+    fields = _describe_folder(path) if path.is_dir() else _describe_file(path)
     if as_json:
-        print_json({"path": path, **found})
+        print_json({"path": path, **fields})
     else:
-        print_fields((name.replace("_", " "), _text(name, value)) for name, value in found.items())
+        print_fields((name.replace("_", " "), _text(name, value)) for name, value in fields.items())
 
 
 def _text(name: str, value: Any) -> Any:

@@ -134,15 +134,15 @@ def find_lists(folder: Path) -> dict[str, list[Path]]:
 
     HashNet's lists come as ``train.txt``, ``test.txt``, ``database.txt``, or as ``test/test0.txt`` and so on.
     """
-    found = {}
+    lists = {}
     for fold in ("train", "test", "query", "validation", "database"):
         for place in (folder, folder / fold, folder / "test"):
             files = sorted(path for path in place.glob(f"{fold}*.txt") if path.stem[len(fold) :].strip("_").isdigit())
             files = [place / f"{fold}.txt"] if (place / f"{fold}.txt").is_file() else files
             if files:
-                found[fold] = files
+                lists[fold] = files
                 break
-    return found
+    return lists
 
 
 def locate(root: Path, paths: Sequence[str], *, by_name: bool = False) -> list[str]:

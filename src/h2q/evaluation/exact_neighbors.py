@@ -79,7 +79,7 @@ def neighbor_recall(true_ids: Any, found_ids: Any) -> NeighborRecall:
     true_ids : array-like of int, shape (n_queries, k)
         The true neighbors, for instance from `float_neighbors`.
     found_ids : array-like of int, shape (n_queries, m)
-        What a search found.
+        Ids that a search returned.
 
     Returns
     -------

@@ -96,8 +96,8 @@ def nearest(queries: NDArray[np.uint8], database: NDArray[np.uint8], k: int) -> 
 
     Examples
     --------
-    >>> found = nearest(np.array([[0b11]], dtype=np.uint8), np.array([[0], [1], [2]], dtype=np.uint8), k=2)
-    >>> found.ids, found.distances
+    >>> neighbors = nearest(np.array([[0b11]], dtype=np.uint8), np.array([[0], [1], [2]], dtype=np.uint8), k=2)
+    >>> neighbors.ids, neighbors.distances
     (array([[1, 2]]), array([[1, 1]], dtype=int32))
     """
     _check_widths(queries, database)
@@ -133,8 +133,8 @@ def within(queries: NDArray[np.uint8], database: NDArray[np.uint8], radius: int)
 
     Examples
     --------
-    >>> found = within(np.array([[0b11]], dtype=np.uint8), np.array([[0], [1], [3]], dtype=np.uint8), radius=1)
-    >>> found[0].ids, found[0].distances
+    >>> neighbors = within(np.array([[0b11]], dtype=np.uint8), np.array([[0], [1], [3]], dtype=np.uint8), radius=1)
+    >>> neighbors[0].ids, neighbors[0].distances
     (array([2, 1]), array([0, 1], dtype=int32))
     """
     _check_widths(queries, database)

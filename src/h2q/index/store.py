@@ -31,7 +31,7 @@ class _View:
 class IndexStore:
     """The current state of an index, shared by threads, and the folder that it is saved to.
 
-    Whoever changes the state holds `changing` from reading `state` to setting it. Readers need no lock: a state never
+    Code that changes the state holds `changing` from reading `state` to setting it. Readers need no lock: a state never
     changes.
 
     Parameters

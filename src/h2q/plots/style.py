@@ -14,7 +14,7 @@ PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#0
 DARK, MIDDLE, FAINT = "#333333", "#8a8a8a", "#dddddd"
 RIGHT, WRONG = "#2b8a3e", "#d6336c"
 
-# The same method has the same color in every figure; a label that goes on ("H²Q l1") has the method's color, too.
+# The same method has the same color in every figure; a longer label ("H²Q l1") has the color of its method.
 _METHOD_COLORS = {
     "H²Q": "#0072b2",
     "ITQ": "#009e73",

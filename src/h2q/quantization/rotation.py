@@ -107,7 +107,7 @@ def check_width(n_bits: int | None, n: int, d: int) -> int:
     Raises
     ------
     ValueError
-        If a rotation of d features cannot give so many bits.
+        If there are more bits than features.
     """
     k = d if n_bits is None else int(n_bits)
     if k > d:

@@ -40,7 +40,7 @@ class TrainedHead:
     head : HashHead
         Features to embeddings, in evaluation mode.
     loss : Module
-        The loss, with the state (proxies, schedule) of the epoch that was kept; `fine_tune` goes on with it.
+        The loss, with the state (proxies, schedule) of the epoch that was kept; `fine_tune` continues with it.
     history : TrainingHistory
         Epochs, validation score, time.
     """

@@ -41,11 +41,11 @@ class Objective:
     Attributes
     ----------
     loss : Module
-        ``loss(embeddings, labels)``, a scalar. Changed in place: its proxies are trained, its state goes on.
+        ``loss(embeddings, labels)``, a scalar. Changed in place: its proxies are trained, its state is updated.
     penalty : WeightedPenalty, optional
         A quantization penalty, for baselines.
     first_epoch : int
-        Number of epochs that the loss was trained for before; what it schedules by epochs goes on from there.
+        Number of epochs that the loss was trained for before; its schedules by epochs continue from there.
     """
 
     loss: nn.Module

@@ -39,7 +39,7 @@ def class_codes(n_classes: int, n_bits: int, *, codebook: str = "auto", random_s
     Raises
     ------
     ValueError
-        If there are not so many codes.
+        If there are fewer codes than classes.
 
     Notes
     -----

@@ -1,4 +1,4 @@
-"""The margin that CEL and HyP2 share: how far apart the codes of so many classes can all be."""
+"""The margin that CEL and HyP2 share: how far apart the codes of all classes can be."""
 
 import csv
 from functools import cache
@@ -61,7 +61,7 @@ def minimum_distance(n_bits: int, dimension: int) -> int:
 
 
 def code_margin(n_bits: int, n_classes: int) -> float:
-    """Return 1 - 2 d / n: the largest cosine similarity that any two of the best codes for so many classes have.
+    """Return 1 - 2 d / n: the largest cosine similarity that two of the best codes for this number of classes have.
 
     Parameters
     ----------

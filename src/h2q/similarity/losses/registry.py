@@ -31,14 +31,14 @@ def _modules() -> list[ModuleType]:
 
 def find_classes(base: type[Kind], bases: tuple[type[Any], ...]) -> dict[str, type[Kind]]:
     """Return the classes of the package that derive from `base`, by name; not those in `bases` nor private ones."""
-    found = {
+    classes = {
         name: kind
         for module in _modules()
         for name, kind in vars(module).items()
         if inspect.isclass(kind) and issubclass(kind, base) and kind.__module__ == module.__name__
         if kind not in bases and not name.startswith("_")
     }
-    return dict(sorted(found.items(), key=lambda item: item[0].lower()))
+    return dict(sorted(classes.items(), key=lambda item: item[0].lower()))
 
 
 def _by_position(name: str) -> int:
