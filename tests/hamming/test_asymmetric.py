@@ -51,7 +51,7 @@ def test_search_equals_brute_force_and_ties_go_to_the_lower_id(
         tables = {name: generator.integers(0, 4, 256).astype(np.float32) for name in ("scales", "offsets")}
         scalars = generator.integers(0, 256, n, dtype=np.uint8)
         of_items = {name: table[scalars[alive]] for name, table in tables.items()}
-    scan = AsymmetricScan(queries, k, **tables)
+    scan = AsymmetricScan(queries, k, **tables, chunk_bytes=data.draw(st.sampled_from([300, 1 << 20])))
     for part in (slice(cut, n), slice(0, cut)):
         part_scalars = None if scalars is None else scalars[part]
         scan.add(np.packbits(bits[part], axis=1), ids[part], None if alive.all() else alive[part], part_scalars)
@@ -126,3 +126,22 @@ def test_codes_and_scalars_must_fit_the_scan() -> None:
         AsymmetricScan(WEIGHTS, 1).add(CODES, scalars=np.zeros(3, np.uint8))
     with pytest.raises(ValueError, match="scalars are missing"):
         AsymmetricScan(WEIGHTS, 1, scales=TABLE, offsets=TABLE).add(CODES)
+
+
+@pytest.mark.parametrize("shape", ["one weight", "one size", "one outlier", "tiny", "huge"])
+def test_no_near_code_is_ruled_out_whatever_the_weights(shape: str) -> None:
+    generator = np.random.default_rng(3)
+    queries = generator.standard_normal((9, 100)).astype(np.float32)
+    if shape == "one weight":
+        queries[:, 1:] = 0
+    elif shape == "one size":
+        queries = np.sign(queries)
+    elif shape == "one outlier":
+        queries[:, 7] = 1e4
+    else:
+        queries *= np.float32(1e-12 if shape == "tiny" else 1e12)
+    bits = generator.random((4000, 100)) < 0.5
+    scan = AsymmetricScan(queries, 20)
+    scan.add(np.packbits(bits, axis=1))
+    _, distances = oracle(queries.astype(np.float64), bits, 20, np.arange(4000))
+    np.testing.assert_allclose(scan.finish().distances, distances, rtol=1e-5)

@@ -4,24 +4,29 @@ A query is its weights w, the rotated embedding; a code is its signs b in {-1, +
 sum of abs(w_j) over the bits in which b differs from the sign of w. It is (|w|_1 - <w, b>) / 2, so ranking by it is
 ranking by the inner product of query and code. With one byte more per item, which names a scale and an offset, the
 distance is -(scale * <w, b> + offset).
+
+The search is exact: weights rounded to a few bits give a lower bound of every distance from counts of bits, and the
+codes that the bound does not rule out are measured with the weights themselves.
 """
 
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from h2q.checks import bytes_per_code, check_integer
 from h2q.errors import describe
+from h2q.hamming.asymmetric_kernels import WeightedQueries, scan_asymmetric
 from h2q.hamming.neighbors import Neighbors
 from h2q.hamming.selection import NearestSoFar
 from h2q.hamming.threads import run_jobs, threads_for
+from h2q.hamming.words import as_words, word_masks
 
-__all__ = ["AsymmetricScan", "byte_tables"]
+__all__ = ["AsymmetricScan"]
 
-_JOB_BYTES = 1 << 26  # scanned by one job: a tenth of a second
-_TABLE_BYTES = 1 << 26  # byte tables that are held at a time
+_CHUNK_BYTES = 64 << 20  # scanned at a time, so that a job is short enough to interrupt
+_GROUP = 32  # queries that share a tile
+_PLANES = 4  # bits that weights are rounded to; more make the bound tighter and the counting longer
 _ALL_ALIVE = np.ones(0, np.bool_)
 _NO_SCALARS = np.zeros(0, np.uint8)
 
@@ -38,6 +43,8 @@ class AsymmetricScan:
     scales, offsets : ndarray of float32, shape (256,), optional
         Scale and offset of an item by its scalar, the byte stored beside its code; scales are not negative. With these
         the distance of an item is ``-(scale * <w, b> + offset)``; without, it is the weighted Hamming distance.
+    chunk_bytes : int
+        Bytes of a database that are scanned at a time: a search can be interrupted between two chunks.
 
     Raises
     ------
@@ -63,15 +70,17 @@ class AsymmetricScan:
         *,
         scales: NDArray[np.float32] | None = None,
         offsets: NDArray[np.float32] | None = None,
+        chunk_bytes: int = _CHUNK_BYTES,
     ) -> None:
         if not isinstance(queries, np.ndarray) or queries.dtype != np.float32:
             raise TypeError(f"queries must be rotated embeddings of dtype float32; got {describe(queries)}")
         if queries.ndim != 2 or queries.shape[1] == 0:
             raise ValueError(f"queries must have shape (n_queries, n_bits); got {queries.shape}")
-        self._queries = queries
+        self._chunk_bytes = chunk_bytes
+        self._queries, self._masks = queries, word_masks(queries.shape[1])
         self._nearest = NearestSoFar(len(queries), check_integer(k, "k", low=1), np.float32)
         self._has_scalars = scales is not None or offsets is not None
-        self._scales, self._offsets = np.full(256, 0.5, np.float32), np.zeros(256, np.float32)
+        self._scales, self._offsets = np.ones(256, np.float32), np.zeros(256, np.float32)
         if self._has_scalars:
             self._scales, self._offsets = _check_table(scales, "scales"), _check_table(offsets, "offsets")
             if self._scales.min() < 0:
@@ -115,46 +124,40 @@ class AsymmetricScan:
             )
         if codes.size == 0 or len(self._queries) == 0:
             return
-        step = max(1, _TABLE_BYTES // (1024 * codes.shape[1]))
-        parts = [
-            self._scan(self._queries[start : start + step], codes, alive, scalars)
-            for start in range(0, len(self._queries), step)
-        ]
-        rows, distances = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-        self._nearest.merge(rows if ids is None else np.where(rows < 0, -1, ids[rows]), distances)
+        alive, scalars = _ALL_ALIVE if alive is None else alive, _NO_SCALARS if scalars is None else scalars
+        step = max(1, self._chunk_bytes // codes.shape[1])
+        for start in range(0, len(codes), step):
+            chunk = slice(start, start + step)
+            rows, distances = self._scan(np.ascontiguousarray(codes[chunk]), alive[chunk], scalars[chunk])
+            chunk_ids = start + rows if ids is None else ids[chunk][rows]
+            self._nearest.merge(np.where(rows < 0, -1, chunk_ids), distances)
 
     def _scan(
-        self,
-        queries: NDArray[np.float32],
-        codes: NDArray[np.uint8],
-        alive: NDArray[np.bool_] | None,
-        scalars: NDArray[np.uint8] | None,
+        self, codes: NDArray[np.uint8], alive: NDArray[np.bool_], scalars: NDArray[np.uint8]
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Return the nearest rows of some queries and their distances; row -1 where fewer are alive."""
-        n, k = len(queries), min(self._nearest.k, len(codes))
-        tables = byte_tables(queries)
-        # -(scale * <w, b> + offset) as a line over the weighted Hamming distance.
-        slopes = 2 * self._scales
-        intercepts = np.zeros((n, 256), np.float32)
-        if self._has_scalars:
-            intercepts = -(self._scales * np.abs(queries).sum(axis=1)[:, None] + self._offsets)
-        alive, scalars = _ALL_ALIVE if alive is None else alive, _NO_SCALARS if scalars is None else scalars
+        """Return the nearest rows of a chunk and their distances; row -1 where fewer are near enough."""
+        n, k = len(self._queries), min(self._nearest.k, len(codes))
         threads = threads_for(n * codes.size)
-        # Few queries split the rows among the threads; many are split themselves. Short jobs can be interrupted.
-        parts = max(threads if n < 4 * threads else 1, -(-codes.size // _JOB_BYTES))
+        # Few queries split the rows among the threads; many are split themselves.
+        groups = -(-n // _GROUP)
+        parts = 1 if groups >= 4 * threads else threads
         rows = np.full((n, parts, k), -1, np.int64)
         distances = np.full((n, parts, k), np.inf, np.float32)
+        farthest = self._nearest.farthest()
+        if farthest is not None:
+            # A later item may tie with the farthest kept and have the lower id.
+            distances[:] = np.nextafter(farthest, np.float32(np.inf))[:, None, None]
 
         def scan(job: int) -> None:
-            q, part = divmod(job, parts)
+            part, some = job % parts, slice(job // parts * _GROUP, (job // parts + 1) * _GROUP)
             low, high = part * len(codes) // parts, (part + 1) * len(codes) // parts
-            some = slice(low, high)
-            _scan_rows(
-                tables[q], slopes, intercepts[q], codes[some], alive[some], scalars[some], low, rows[q, part],
-                distances[q, part],
+            queries = _weighted_queries(self._queries[some], self._scales, self._offsets, self._has_scalars)
+            scan_asymmetric(
+                queries, codes, alive, self._masks, scalars, self._scales, self._offsets, low, high, rows[some, part],
+                distances[some, part],
             )  # fmt: skip
 
-        run_jobs(scan, n * parts, threads)
+        run_jobs(scan, groups * parts, threads)
         return rows.reshape(n, parts * k), distances.reshape(n, parts * k)
 
     def finish(self) -> Neighbors:
@@ -162,31 +165,59 @@ class AsymmetricScan:
         return self._nearest.finish()
 
 
-def byte_tables(weights: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return what each byte of a code adds to the weighted Hamming distance, for each value it may have.
+def _weighted_queries(
+    weights: NDArray[np.float32], scales: NDArray[np.float32], offsets: NDArray[np.float32], has_scalars: bool
+) -> WeightedQueries:
+    """Return queries as the kernels need them."""
+    n = len(weights)
+    magnitudes, norms = np.abs(weights), np.abs(weights).sum(axis=1)
+    levels, steps = _rounded(magnitudes)
+    # Where the rounded weight is the greater one, a code that differs is nearer than it seems by up to this much.
+    errors = np.minimum(magnitudes - steps[:, None] * levels, 0).sum(axis=1)
+    planes = [_bit_words(levels >> plane & 1) for plane in range(_PLANES - 1, -1, -1)]
+    multiplier = np.float32(2 if has_scalars else 1)
+    constants = -norms if has_scalars else np.zeros(n, np.float32)
+    slacks = np.float32(1e-5) * (2 * scales.max() * norms + np.abs(offsets).max())
+    return WeightedQueries(
+        signs=_bit_words(weights > 0),
+        weights=np.ascontiguousarray(np.stack(planes, axis=1)),
+        tables=_tables(weights),
+        multipliers=np.full(n, multiplier),
+        constants=constants,
+        factors=multiplier * steps,
+        shifts=multiplier * errors + constants,
+        slacks=slacks.astype(np.float32),
+    )
 
-    Parameters
-    ----------
-    weights : ndarray of float32, shape (n_queries, n_bits)
-        Rotated queries.
 
-    Returns
-    -------
-    ndarray of float32, shape (n_queries, ceil(n_bits / 8), 256)
-        Entry [q, b, v] is the sum of abs(w_j) over the bits of byte b in which v differs from the query's code.
+def _rounded(magnitudes: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Return weights as whole multiples, below 2**_PLANES, of a step of each query, and the steps."""
+    highest = 2**_PLANES - 1
+    # A few large weights may be cut off for a finer step; the bound stays valid, since it takes in every error.
+    largest = np.minimum(magnitudes.max(axis=1), 2.5 * np.sqrt(np.square(magnitudes).mean(axis=1)))
+    steps = np.asarray(np.where(largest > 0, largest, 1) / highest, np.float32)
+    return np.minimum(np.rint(magnitudes / steps[:, None]), highest).astype(np.int64), steps
 
-    Examples
-    --------
-    >>> tables = byte_tables(np.array([[1.0, -0.5]], dtype=np.float32))
-    >>> tables[0, 0, [0b00000000, 0b10000000, 0b11000000]]
-    array([1. , 0. , 0.5], dtype=float32)
+
+def _bit_words(bits: NDArray[Any]) -> NDArray[np.uint64]:
+    """Return rows of bits as 64-bit words."""
+    return np.ascontiguousarray(as_words(np.packbits(bits.astype(np.bool_), axis=1)))
+
+
+def _tables(weights: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return what each four bits of a code's words add to the weighted Hamming distance, for each value they may have.
+
+    >>> tables = _tables(np.array([[1.0, -0.5]], dtype=np.float32))
+    >>> tables.shape, tables[0, 1, [0b0000, 0b1000, 0b1100]]
+    ((1, 16, 16), array([1. , 0. , 0.5], dtype=float32))
     """
     n, n_bits = weights.shape
-    padded = np.zeros((n, bytes_per_code(n_bits) * 8), np.float32)
+    padded = np.zeros((n, -(-n_bits // 64) * 64), np.float32)
     padded[:, :n_bits] = weights
-    values = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).astype(np.float32)
-    # abs(w) where value and sign differ: w where the value is 0 and w > 0, -w where it is 1 and w <= 0.
-    pieces = padded.reshape(n, padded.shape[1] // 8, 8)
+    values = np.unpackbits(np.arange(16, dtype=np.uint8)[:, None], axis=1)[:, 4:].astype(np.float32)
+    # The first four bits of a byte are its higher ones. abs(w) where value and sign differ: w where the value is 0 and
+    # w > 0, -w where it is 1 and w <= 0.
+    pieces = padded.reshape(n, -1, 2, 4)[:, :, ::-1].reshape(n, -1, 4)
     return np.asarray(np.maximum(pieces, 0) @ (1 - values).T + np.maximum(-pieces, 0) @ values.T, np.float32)
 
 
@@ -201,37 +232,3 @@ def _check_table(table: object, name: str) -> NDArray[np.float32]:
     if not np.isfinite(table).all():
         raise ValueError(f"{name} must be finite; entry {np.flatnonzero(~np.isfinite(table))[0]} is not")
     return table
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _scan_rows(
-    table: Any, slopes: Any, intercepts: Any, codes: Any, alive: Any, scalars: Any, first: int, rows: Any,
-    distances: Any,
-) -> None:  # fmt: skip
-    """Keep the nearest rows in a heap whose root is the farthest kept, of these the highest row."""
-    k = len(rows)
-    for i in range(len(codes)):
-        scalar = scalars[i] if len(scalars) else np.uint8(0)
-        distance = np.float32(0)
-        for byte in range(codes.shape[1]):
-            distance += table[byte, codes[i, byte]]
-        distance = slopes[scalar] * distance + intercepts[scalar]
-        # Rows rise, so one at the distance of the farthest kept cannot displace it.
-        if distance >= distances[0] or not (len(alive) == 0 or alive[i]):
-            continue
-        parent = 0
-        while True:
-            child = 2 * parent + 1
-            if child >= k:
-                break
-            if child + 1 < k and (
-                distances[child + 1] > distances[child]
-                or (distances[child + 1] == distances[child] and rows[child + 1] > rows[child])
-            ):
-                child += 1
-            # At one distance the new row is the highest, hence the farther.
-            if distances[child] <= distance:
-                break
-            distances[parent], rows[parent] = distances[child], rows[child]
-            parent = child
-        distances[parent], rows[parent] = distance, first + i

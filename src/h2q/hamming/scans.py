@@ -18,7 +18,7 @@ from h2q.hamming import kernels
 from h2q.hamming.neighbors import Neighbors, RadiusNeighbors
 from h2q.hamming.selection import NearestSoFar
 from h2q.hamming.threads import run_jobs, threads_for
-from h2q.hamming.words import as_words
+from h2q.hamming.words import as_words, word_masks
 
 __all__ = ["NearestScan", "RadiusScan", "distances", "nearest", "within"]
 
@@ -292,7 +292,7 @@ def _masked_words(queries: NDArray[np.uint8], n_bits: int | None) -> tuple[NDArr
         8 * queries.shape[1] if n_bits is None else n_bits, "n_bits", low=1, high=8 * queries.shape[1]
     )
     n_words = -(-n_bits // 64)
-    masks = as_words(np.packbits(np.arange(64 * n_words + (-n_words % 8) * 64)[None] < n_bits, axis=1))[0]
+    masks = word_masks(n_bits)
     return as_words(queries)[:, :n_words] & masks[:n_words], masks
 
 

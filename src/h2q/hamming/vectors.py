@@ -25,6 +25,7 @@ __all__ = [
     "rows_below_4",
     "rows_below_8",
     "store_distances",
+    "weighted_below",
 ]
 
 BLOCK = 64
@@ -32,6 +33,7 @@ _LANES = 8
 _VECTORS = BLOCK // _LANES
 _WORD = ir.IntType(64)
 _VECTOR = ir.VectorType(_WORD, _LANES)
+_FLOATS = ir.VectorType(ir.FloatType(), _LANES)
 _BITS = ir.IntType(_LANES)
 
 
@@ -42,8 +44,9 @@ def _call(builder: Any, name: str, *arguments: Any) -> Any:
 
 
 def _splat(builder: Any, word: Any) -> Any:
-    """Return a vector whose lanes all hold the word."""
-    single = builder.insert_element(ir.Constant(_VECTOR, ir.Undefined), word, ir.Constant(ir.IntType(32), 0))
+    """Return a vector whose lanes all hold the value."""
+    vector = ir.VectorType(word.type, _LANES)
+    single = builder.insert_element(ir.Constant(vector, ir.Undefined), word, ir.Constant(ir.IntType(32), 0))
     return builder.shuffle_vector(single, single, _lanes([0] * _LANES))
 
 
@@ -122,6 +125,58 @@ def _store_distances(typing_context: Any, query: Any, planes: Any, start: Any, r
         return context.get_dummy_value()
 
     return _signature(types.void, query, planes, result), generate
+
+
+def _weighted_below(
+    typing_context: Any, signs: Any, weights: Any, planes: Any, start: Any, scales: Any, offsets: Any, factor: Any,
+    shift: Any, limit: Any,
+) -> Any:  # fmt: skip
+    """Return a word whose bit i says whether the code in slot ``start + i`` may be nearer to a query than the limit.
+
+    With the sum D of the query's weights, given bit by bit in weights (n_planes, n_words), highest first, over the bits
+    in which the code differs from signs (n_words,): whether ``scale * (factor * D + shift) - offset <= limit``, where
+    the scale and the offset are those of the slot.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        start, (factor, shift, limit) = arguments[3], arguments[6:]
+        signs, weights, planes, scales, offsets = (
+            context.make_array(signature.args[i])(context, builder, arguments[i]) for i in (0, 1, 2, 4, 5)
+        )
+        n_planes, n_words = cgutils.unpack_tuple(builder, weights.shape)
+        length = cgutils.unpack_tuple(builder, planes.shape)[1]
+        sums = [cgutils.alloca_once(builder, _VECTOR) for _ in range(_VECTORS)]
+        for total in sums:
+            builder.store(ir.Constant(_VECTOR, [0] * _LANES), total)
+        with cgutils.for_range(builder, n_planes) as plane:
+            for total in sums:
+                doubled = builder.load(total)
+                builder.store(builder.add(doubled, doubled), total)
+            with cgutils.for_range(builder, n_words) as word:
+                sign = _splat(builder, builder.load(builder.gep(signs.data, [word.index])))
+                place = builder.add(builder.mul(plane.index, n_words), word.index)
+                weight = _splat(builder, builder.load(builder.gep(weights.data, [place])))
+                first = builder.add(builder.mul(word.index, length), start)
+                for i, total in enumerate(sums):
+                    codes = _vector_at(builder, planes.data, builder.add(first, first.type(i * _LANES)))
+                    differing = builder.and_(builder.xor(builder.load(codes, align=8), sign), weight)
+                    builder.store(builder.add(builder.load(total), _call(builder, "ctpop", differing)), total)
+        factors, shifts, limits = (_splat(builder, value) for value in (factor, shift, limit))
+        mask = ir.Constant(_WORD, 0)
+        for i, total in enumerate(sums):
+            slot = builder.add(start, start.type(i * _LANES))
+            scale, offset = (
+                builder.load(builder.bitcast(builder.gep(array.data, [slot]), _FLOATS.as_pointer()), align=4)
+                for array in (scales, offsets)
+            )
+            distance = builder.fadd(builder.fmul(builder.sitofp(builder.load(total), _FLOATS), factors), shifts)
+            distance = builder.fsub(builder.fmul(distance, scale), offset)
+            bits = builder.zext(builder.bitcast(builder.fcmp_ordered("<=", distance, limits), _BITS), _WORD)
+            mask = builder.or_(mask, builder.shl(bits, _WORD(i * _LANES)))
+        return mask
+
+    floats = (types.float32,) * 3
+    return types.uint64(signs, weights, planes, types.intp, scales, offsets, *floats), generate
 
 
 def _load_word(typing_context: Any, codes: Any, place: Any) -> Any:
@@ -263,3 +318,4 @@ store_distances: Any = intrinsic(_store_distances)
 load_word: Any = intrinsic(_load_word)
 lay_out_4: Any = intrinsic(_transposition(4))
 lay_out_8: Any = intrinsic(_transposition(8))
+weighted_below: Any = intrinsic(_weighted_below)

@@ -8,7 +8,7 @@ from llvmlite import ir
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-__all__ = ["as_words", "lowest_bit", "popcount"]
+__all__ = ["as_words", "lowest_bit", "popcount", "word_masks"]
 
 
 def _popcount(typing_context: Any, word: Any) -> Any:
@@ -58,3 +58,13 @@ def as_words(codes: NDArray[np.uint8]) -> NDArray[np.uint64]:
     words = np.zeros((n, (width + 7) // 8), np.uint64)
     words.view(np.uint8)[:, :width] = codes
     return words
+
+
+def word_masks(n_bits: int) -> NDArray[np.uint64]:
+    """Return the mask of the first bits of a code in each of its words, with zeros up to a multiple of eight words.
+
+    >>> [hex(mask) for mask in word_masks(68)[:3]]
+    ['0xffffffffffffffff', '0xf0', '0x0']
+    """
+    bits = np.arange(-(-n_bits // 512) * 512) < n_bits
+    return as_words(np.packbits(bits)[None]).ravel()
