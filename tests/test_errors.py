@@ -15,6 +15,11 @@ def test_the_module_itself_is_returned() -> None:
     assert require("numpy", "learn") is np
 
 
+def test_values_of_sixty_characters_are_whole() -> None:
+    assert describe("x" * 58) == f"'{'x' * 58}' (str)"
+    assert describe("x" * 59) == f"'{'x' * 56}... (str)"
+
+
 def test_long_values_are_shortened() -> None:
     assert describe("x" * 500).endswith("... (str)")
     assert len(describe("x" * 500)) < 80
