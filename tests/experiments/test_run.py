@@ -19,6 +19,7 @@ from h2q.datasets import load_dataset
 from h2q.evaluation import mean_average_precision
 from h2q.experiments import Plan, RunSummary, load_results, run_plan, status_of
 from h2q.experiments.networks import sign_codes_score
+from h2q.experiments.records import Record
 from h2q.experiments.store import ExperimentFolder
 from h2q.files import read_tensors
 from h2q.quantization import HouseholderQuantizer
@@ -181,8 +182,11 @@ def test_other_images_are_refused(experiment: tuple[Path, RunSummary], small_pla
     folder = shutil.copytree(experiment[0], tmp_path / "copy")
     results = folder / "results.jsonl"
     fingerprint = load_dataset("digits").fingerprint
-    lines = results.read_text().replace(fingerprint, "0" * len(fingerprint)).splitlines(keepends=True)
-    results.write_text("".join(lines[:-1]))
+    records = list(ExperimentFolder(folder).records().values())
+    results.unlink()
+    for record in records[:-1]:
+        document = json.loads(json.dumps(record.to_json()).replace(fingerprint, "0" * len(fingerprint)))
+        ExperimentFolder(folder).append(Record.from_json(document))
     with pytest.raises(ValueError, match="results of other images of digits"):
         run_plan(small_plan, folder)
 

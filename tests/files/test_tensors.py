@@ -181,7 +181,7 @@ def test_scalars_and_big_endian_arrays_come_back(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_stored_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(TypeError, match="the tensor x must be an array of numbers or booleans; got complex128 array"):
+    with pytest.raises(TypeError, match="the tensor x must be an array of numbers or booleans; got a complex128 array"):
         write_tensors(tmp_path / "a", "example", {"x": np.zeros(2, complex)}, {})
     with pytest.raises(TypeError, match=r"cannot write .*a as JSON: it contains .*set.*; use numbers"):
         write_tensors(tmp_path / "a", "example", {}, {"x": {1}})

@@ -19,6 +19,8 @@ __all__ = ["ImageList", "find_lists", "load", "locate", "read_lines", "read_list
 
 Labels = Literal["auto", "multi-hot", "class-ids"]
 Overlap = Literal["keep", "remove"]
+
+_MAX_DIGITS = 18  # of a class id, so that it fits an int64
 SHARES: Mapping[str, float] = {"train": 0.4, "query": 0.1, "validation": 0.1}
 
 
@@ -111,7 +113,7 @@ def _parse(file: Path, numbered: list[tuple[int, list[str]]], labels: Labels, n:
     paths, rows, skipped = [], [], []
     for number, words in numbered:
         if labels == "class-ids":
-            fine = len(words) > 1 and words[-1].isdecimal()
+            fine = len(words) > 1 and words[-1].isdecimal() and len(words[-1]) <= _MAX_DIGITS
         else:
             fine = n > 0 and len(words) > n and _count_labels(words, ("0", "1")) == n
         if fine:

@@ -7,7 +7,7 @@ from typing import BinaryIO
 from h2q.errors import FileFormatError
 from h2q.files.containers import entries_of
 from h2q.files.npy_format import NpyHeader, read_npy_header
-from h2q.files.parquet import ParquetColumn, open_parquet
+from h2q.files.parquet import ParquetColumn, fields_of, open_parquet
 from h2q.files.stored import MappedArray, StoredArray, choose
 
 __all__ = ["list_arrays", "open_array", "split_name"]
@@ -120,7 +120,7 @@ def list_arrays(path: Path) -> list[tuple[str, tuple[int, ...], str]]:
         return [("", header.shape, str(header.dtype))]
     if suffix == ".parquet":
         file = open_parquet(path)
-        return [(field.name, (file.metadata.num_rows,), str(field.type)) for field in file.schema_arrow]
+        return [(field.name, (file.metadata.num_rows,), str(field.type)) for field in fields_of(path, file)]
     entries = entries_of(path)
     return [(name, entry.shape, entry.dtype) for name, entry in entries.items()]
 

@@ -12,7 +12,7 @@ from h2q.errors import FileFormatError
 from h2q.files.limits import check_expansion
 from h2q.files.stored import StoredArray, choose
 
-__all__ = ["ParquetColumn", "open_parquet"]
+__all__ = ["ParquetColumn", "fields_of", "open_parquet"]
 
 _BUFFER_BYTES = 1 << 20
 _COLUMNS = {1: "column of numbers", 2: "column of lists of numbers"}
@@ -24,7 +24,7 @@ class ParquetColumn(StoredArray):
     def __init__(self, source: str, path: Path, name: str | None, ndim: int) -> None:
         self._path = path
         self._file = open_parquet(path)
-        fields = {field.name: field for field in self._file.schema_arrow}
+        fields = {field.name: field for field in fields_of(path, self._file)}
         fitting = [key for key, field in fields.items() if _column_ndim(field.type) == ndim]
         self._name = choose(path, name, fitting, list(fields), _COLUMNS[ndim])
         kind = fields[self._name].type
@@ -43,7 +43,11 @@ class ParquetColumn(StoredArray):
         for group in range(metadata.num_row_groups):
             for column in range(metadata.num_columns):
                 chunk = metadata.row_group(group).column(column)
-                if chunk.path_in_schema.split(".")[0] == self._name:
+                try:
+                    name = chunk.path_in_schema.split(".")[0]
+                except UnicodeDecodeError as error:
+                    raise FileFormatError(f"{self._path} is damaged: its column names cannot be read") from error
+                if name == self._name:
                     count += chunk.num_values
         return count
 
@@ -126,6 +130,23 @@ def open_parquet(path: Path) -> Any:
         return pq.ParquetFile(path, buffer_size=_BUFFER_BYTES)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise FileFormatError(f"{path} is truncated or no Parquet file: {_first_line(error)}") from error
+
+
+def fields_of(path: Path, file: Any) -> list[Any]:
+    """Return the fields of an open Parquet file, whose names are valid text.
+
+    Raises
+    ------
+    FileFormatError
+        If the schema is damaged.
+    """
+    try:
+        fields = list(file.schema_arrow)
+        for field in fields:
+            field.name.encode()
+    except (UnicodeError, ValueError, OSError) as error:
+        raise FileFormatError(f"{path} is damaged: its column names cannot be read") from error
+    return fields
 
 
 def _first_line(error: Exception) -> str:

@@ -22,7 +22,7 @@ from h2q.similarity.backbones import Backbone
 __all__ = ["feature_file", "lock_features", "read_features", "write_features"]
 
 # Part of the key of the cache: raise it when the same images and weights give other features.
-_VERSION = 2
+_VERSION = 3
 _KIND = "features"
 _LOCK = "lock"
 _ABANDONED_SECONDS = 7 * 24 * 3600.0
