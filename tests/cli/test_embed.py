@@ -164,7 +164,7 @@ def test_options_of_a_data_set_are_passed_on(photos, tmp_path):
     [
         (["nosuch", "-o", "x.npy"], "'nosuch' is neither a data set"),
         (["nosuch.png", "-o", "x.npy"], "there is no file or folder nosuch.png"),
-        (["digits", "-o", "x.npy", "--data-option", "overlap"], "expected NAME=VALUE, each name once; got 'overlap'"),
+        (["digits", "-o", "x.npy", "--data-option", "overlap"], "expected NAME=VALUE; got 'overlap'"),
         (["digits", "-o", "x.npy", "--data-option", "overlap=keep"], "digits has no option overlap; it has none"),
         (["digits", "-o", "x.csv"], ".npy or .npz; got x.csv"),
         (["digits", "-o", "x.npy", "--backbone", "nosuch"], "backbone must be"),

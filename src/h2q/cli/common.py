@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CenterOption",
     "Commands",
+    "DataOption",
     "EmbeddingsArgument",
     "JsonOption",
     "Metric",
@@ -45,6 +46,10 @@ __all__ = [
 EmbeddingsArgument = Annotated[
     str,
     typer.Argument(metavar="EMBEDDINGS", help=".npy, .npz, .safetensors or .parquet; FILE:NAME picks an array."),
+]
+DataOption = Annotated[
+    list[str] | None,
+    typer.Option("--data-option", metavar="NAME=VALUE", help="Option of the data set, such as overlap=remove."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed; the same seed gives the same result.")]
@@ -229,13 +234,13 @@ def parse_bits(text: str, option: str = "--bits") -> list[int]:
     return sorted(lengths)
 
 
-def parse_options(assignments: Sequence[str], option: str) -> dict[str, Any]:
-    """Return options given as ``NAME=VALUE``; a value that reads as a JSON number, true, false or null becomes that.
+def parse_options(assignments: Sequence[str] | None, option: str) -> dict[str, Any]:
+    """Return options given as ``NAME=VALUE``; a value that reads as JSON becomes it. The last of a name counts.
 
     Raises
     ------
     typer.BadParameter
-        If there is no ``=``, or a name comes twice; names the option.
+        If there is no ``=`` or no name; names the option.
 
     Examples
     --------
@@ -243,15 +248,16 @@ def parse_options(assignments: Sequence[str], option: str) -> dict[str, Any]:
     {'gamma': 10, 'overlap': 'keep'}
     """
     options: dict[str, Any] = {}
-    for assignment in assignments:
+    for assignment in assignments or ():
         name, sign, text = assignment.partition("=")
-        if not sign or not name.isidentifier() or name in options:
-            raise typer.BadParameter(f"expected NAME=VALUE, each name once; got {assignment!r}", param_hint=option)
+        name = name.strip().replace("-", "_")
+        if not sign or not name.isidentifier():
+            raise typer.BadParameter(f"expected NAME=VALUE; got {assignment!r}", param_hint=option)
         try:
             value = json.loads(text)
         except ValueError:
             value = text
-        options[name] = value if isinstance(value, int | float | None) else text
+        options[name] = value
     return options
 
 

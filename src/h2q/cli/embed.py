@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from h2q.cli.common import JsonOption, SeedOption, check_output, format_seconds, parse_options, print_fields, print_json
+from h2q.cli.common import (
+    DataOption,
+    JsonOption,
+    SeedOption,
+    check_output,
+    format_seconds,
+    parse_options,
+    print_fields,
+    print_json,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,17 +55,14 @@ def embed(
     root: Annotated[Path | None, typer.Option(help="Folder of a data set that is given by its name.")] = None,
     download: Annotated[bool, typer.Option("--download", help="Fetch the data set if it is missing.")] = False,
     skip_broken: Annotated[bool, typer.Option("--skip-broken", help="Leave out images that do not decode.")] = False,
-    data_option: Annotated[
-        list[str] | None,
-        typer.Option("--data-option", metavar="NAME=VALUE", help="An option of the data set, such as overlap=remove."),
-    ] = None,
+    data_option: DataOption = None,
     seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Turn images into embeddings with a frozen backbone or a trained hasher; features are computed once and cached."""
     check_output(output, ".npy", ".npz")
     began = time.perf_counter()
-    options = parse_options(data_option or (), "--data-option")
+    options = parse_options(data_option, "--data-option")
     inputs = _load(images, root, download, {"random_state": seed, "skip_broken": skip_broken, **options})
     embeddings = _embed(inputs, hasher, backbone, image_size)
     arrays = {"embeddings": embeddings, **(inputs.arrays if output.suffix.lower() == ".npz" else {})}

@@ -1,14 +1,13 @@
 """``h2q train``: labeled images to a hasher in a folder."""
 
 import dataclasses
-import json
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from h2q.cli.common import JsonOption, SeedOption, print_json
+from h2q.cli.common import DataOption, JsonOption, SeedOption, parse_options, print_json
 
 if TYPE_CHECKING:
     from h2q.similarity.penalties import WeightedPenalty
@@ -65,6 +64,7 @@ def train(
     penalty_tanh: Annotated[
         bool | None, typer.Option(help="Whether a network with a penalty ends in a tanh; default: as in the preset.")
     ] = None,
+    data_option: DataOption = None,
     seed: SeedOption = 0,
     devices: Annotated[int, typer.Option(min=1, help="Processes that fine-tune together.")] = 1,
     precision: Annotated[str, typer.Option(help="32-true, 16-mixed or bf16-mixed, when fine-tuning.")] = "32-true",
@@ -97,12 +97,13 @@ def train(
     whole = fine_tune_all or preset == "paper"
     tuned = whole or fine_tune > 0
     chosen = preset_for(loss, preset or ("fine-tune" if tuned else "head"))  # type: ignore[arg-type]
-    loss_options = {**chosen.loss_options, **_pairs(loss_option, "--loss-option")}
+    loss_options = {**chosen.loss_options, **parse_options(loss_option, "--loss-option")}
     _check_loss(loss, loss_options, bits)
     settings = _settings(chosen.settings, epochs, setting)
     weighted = _penalty(chosen, penalty, penalty_weight, penalty_option, penalty_tanh)
     began = time.perf_counter()
-    dataset = load_dataset(data, random_state=seed, skip_broken=skip_broken)
+    data_options = parse_options(data_option, "--data-option")
+    dataset = load_dataset(data, random_state=seed, skip_broken=skip_broken, **data_options)
     hasher = ImageHasher(
         bits,
         loss=loss,
@@ -155,7 +156,7 @@ def _check_loss(loss: str, options: dict[str, Any], n_bits: int) -> None:
 def _settings(settings: "TrainingSettings", epochs: int | None, changes: list[str] | None) -> "TrainingSettings":
     """Return the preset's settings with the changes of the command line."""
     values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in
-              _pairs(changes, "--setting").items()}  # fmt: skip
+              parse_options(changes, "--setting").items()}  # fmt: skip
     known = [field.name for field in dataclasses.fields(settings)]
     for name in values:
         if name not in known:
@@ -183,29 +184,11 @@ def _penalty(
     own = preset.penalty if name == "own" else name
     if own is None:
         raise typer.BadParameter("this loss has no penalty of its own; name one", param_hint="--penalty")
-    given = {**(preset.penalty_options if own == preset.penalty else {}), **_pairs(options, "--penalty-option")}
+    given = {**(preset.penalty_options if own == preset.penalty else {}), **parse_options(options, "--penalty-option")}
     try:
         return WeightedPenalty(own, weight, given, preset.penalty_tanh if tanh is None else tanh)
     except (ValueError, TypeError) as error:
         raise typer.BadParameter(str(error), param_hint="--penalty") from error
-
-
-def _pairs(texts: list[str] | None, option: str) -> dict[str, Any]:
-    """Parse NAME=VALUE pairs; values are JSON where they parse, text otherwise.
-
-    >>> _pairs(["gamma=10", "pairs=all", "overlap_weights=false"], "--loss-option")
-    {'gamma': 10, 'pairs': 'all', 'overlap_weights': False}
-    """
-    pairs: dict[str, Any] = {}
-    for text in texts or ():
-        name, separator, value = text.partition("=")
-        if not (separator and name.strip()):
-            raise typer.BadParameter(f"expected NAME=VALUE; got {text!r}", param_hint=option)
-        try:
-            pairs[name.strip().replace("-", "_")] = json.loads(value)
-        except json.JSONDecodeError:
-            pairs[name.strip().replace("-", "_")] = value
-    return pairs
 
 
 def _print_result(result: dict[str, Any], n_held_out: int) -> None:

@@ -24,7 +24,6 @@ __all__ = [
     "load_word",
     "rows_below_4",
     "rows_below_8",
-    "store_distances",
     "weighted_below",
 ]
 
@@ -112,19 +111,6 @@ def _below(typing_context: Any, query: Any, planes: Any, start: Any, limit: Any)
         return _mask_below(builder, _distances(context, builder, signature, arguments), arguments[3])
 
     return _signature(types.uint64, query, planes, types.int64), generate
-
-
-def _store_distances(typing_context: Any, query: Any, planes: Any, start: Any, result: Any) -> Any:
-    """Store the distances of the codes in the 64 slots from `start` in the same slots of an int64 array."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        kept = context.make_array(signature.args[3])(context, builder, arguments[3])
-        for i, distances in enumerate(_distances(context, builder, signature, arguments)):
-            slot = builder.add(arguments[2], ir.Constant(arguments[2].type, i * _LANES))
-            builder.store(distances, _vector_at(builder, kept.data, slot), align=8)
-        return context.get_dummy_value()
-
-    return _signature(types.void, query, planes, result), generate
 
 
 def _weighted_below(
@@ -314,7 +300,6 @@ any_below: Any = intrinsic(_any_below)
 below: Any = intrinsic(_below)
 rows_below_4: Any = intrinsic(_rows_below(4))
 rows_below_8: Any = intrinsic(_rows_below(8))
-store_distances: Any = intrinsic(_store_distances)
 load_word: Any = intrinsic(_load_word)
 lay_out_4: Any = intrinsic(_transposition(4))
 lay_out_8: Any = intrinsic(_transposition(8))
