@@ -4,12 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --constraint constraints.txt
 
-.PHONY: demo test lint types unit wheel torchvision fuzz format clean
+.PHONY: demo test lint types unit wheel torchvision site fuzz format clean
 
 demo: $(VENV)/.demo
 	$(BIN)/h2q demo
 
-test: lint types wheel torchvision unit
+test: lint types site wheel torchvision unit
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -28,6 +28,9 @@ wheel: $(VENV)/.dev
 
 torchvision: $(VENV)/.dev
 	bash scripts/torchvision_environment.sh
+
+site: $(VENV)/.dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 fuzz: $(VENV)/.dev
 	$(BIN)/python scripts/fuzz_files.py --mutants 1000
