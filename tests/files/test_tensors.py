@@ -2,6 +2,7 @@
 
 import errno
 import json
+import math
 import os
 import resource
 import signal
@@ -13,13 +14,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import xxhash
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
 from h2q.errors import DiskFullError, FileFormatError, ForeignFileError
 from h2q.files import FORMAT_VERSION, read_tensors, verify_tensors, write_tensors
-from h2q.files.safetensors_layout import DTYPES
+from h2q.files.safetensors_layout import DTYPES, read_layout
 
 TENSORS = {"codes": np.arange(30, dtype=np.uint8).reshape(5, 6), "ids": np.arange(5), "none": np.zeros((0, 3), "f4")}
 
@@ -83,9 +85,38 @@ def test_a_newer_file_says_how_to_upgrade(file: Path, monkeypatch: pytest.Monkey
     write_tensors(file, "example", TENSORS, {})
     monkeypatch.undo()
     with pytest.raises(
-        FileFormatError, match=r"written by h2q 9\.1 in format 2, newer than format 1 .* pip install -U"
+        FileFormatError, match=r"written by h2q 9\.1 in format 3, newer than format 2 .* pip install -U"
     ):
         read_tensors(file)
+
+
+def test_a_file_of_format_1_is_read_and_verified(tmp_path: Path) -> None:
+    content = (Path(__file__).parents[1] / "golden" / "format_1.safetensors").read_bytes()
+    path = tmp_path / "a"
+    path.write_bytes(content)
+    verify_tensors(path, "example")
+    stored = read_tensors(path, "example")
+    assert stored.metadata == {"n_bits": 16}
+    np.testing.assert_array_equal(stored.tensors["ids"], np.arange(5))
+    np.testing.assert_array_equal(stored.tensors["x"], np.float32([[0.5, -2]]))
+    for position in range(len(content) - 48, len(content)):
+        path.write_bytes(content[:position] + bytes([content[position] ^ 1]) + content[position + 1 :])
+        with pytest.raises(FileFormatError, match="does not match its checksum"):
+            read_tensors(path)
+
+
+@pytest.mark.parametrize("shape", [(30_000, 5), (3, 100_000), (200_000,), (0, 4), (5, 0), ()])
+def test_blocks_have_checksums_of_which_that_of_the_tensor_is_made(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    array = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    write_tensors(tmp_path / "a", "example", {"x": array}, {}, keep_blocks=True)
+    tensors = read_tensors(tmp_path / "a").tensors
+    np.testing.assert_array_equal(tensors["x"], array)
+    rows = max(1, 65536 // max(1, math.prod(shape[1:])))
+    parts = [array[i : i + rows].tobytes() for i in range(0, len(array), rows)] if shape else [array.tobytes()]
+    blocks = [xxhash.xxh3_64_intdigest(part) for part in parts if part]
+    assert tensors["x.xxh3"].tolist() == blocks
+    header = json.loads(read_layout(tmp_path / "a").metadata["h2q_tensors"])
+    assert header["x"] == xxhash.xxh3_64_hexdigest(struct.pack(f"<{len(blocks)}Q", *blocks))
 
 
 def test_every_flipped_bit_is_found(file: Path) -> None:

@@ -278,7 +278,7 @@ def test_damaged_folders_say_what_is_wrong(folder: Path) -> None:
     entry = manifest["segments"][0]
     for changed, message in (
         ({"kind": "Painting"}, "another kind"),
-        ({"format_version": 99}, "newer than format 1"),
+        ({"format_version": 99}, "newer than format 2"),
         ({"n_bits": 128}, "codes of 128 bits"),
         ({"next_id": "7"}, r"damaged: its next_id is '7' \(str\)"),
         ({"segments": [entry | {"file": "../a.safetensors"}]}, "files that are not of an index"),

@@ -18,13 +18,23 @@ from h2q.files.json_files import (
 )
 from h2q.files.numpy_files import write_npy, write_npz
 from h2q.files.stored import StoredArray
-from h2q.files.tensors import FORMAT_VERSION, StoredTensors, read_tensors, verify_tensors, write_tensors
+from h2q.files.tensors import (
+    BLOCKS_SUFFIX,
+    FORMAT_VERSION,
+    StoredTensors,
+    check_format_version,
+    read_tensors,
+    verify_tensors,
+    write_tensors,
+)
 
 __all__ = [
+    "BLOCKS_SUFFIX",
     "FORMAT_VERSION",
     "StoredArray",
     "StoredTensors",
     "atomic_path",
+    "check_format_version",
     "decode_json",
     "encode_checked_json",
     "list_arrays",

@@ -19,7 +19,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from h2q.errors import FileFormatError
-from h2q.files import FORMAT_VERSION, read_checked_json, write_checked_json
+from h2q.files import FORMAT_VERSION, check_format_version, read_checked_json, write_checked_json
 
 __all__ = ["HasherFolder", "is_hasher", "is_vacant"]
 
@@ -89,9 +89,7 @@ class HasherFolder:
         description = read_checked_json(file)
         if description.get("kind") != _KIND:
             raise FileFormatError(f"{file} does not describe a hasher")
-        version = description.get("format_version")
-        if not isinstance(version, int) or version > FORMAT_VERSION:
-            raise FileFormatError(f"{self.path} was written by a newer h2q; upgrade with: pip install -U h2q")
+        check_format_version(description, self.path)
         names = description.get("files")
         if not isinstance(names, dict) or any(_PART.fullmatch(str(names.get(part))) is None for part in _PARTS):
             raise FileFormatError(f"{file} does not name the files of the hasher")

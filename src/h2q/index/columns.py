@@ -8,11 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from h2q.errors import FileFormatError
+from h2q.files.checksums import block_bytes
 
-__all__ = ["CHECKSUMS_SUFFIX", "Columns", "MappedColumns", "block_checksums"]
-
-CHECKSUMS_SUFFIX = ".xxh3"  # a column's checksums are the tensor of its name and this
-_BLOCK_BYTES = 64 << 10
+__all__ = ["Columns", "MappedColumns"]
 
 
 class Columns(Mapping[str, NDArray[Any]]):
@@ -63,7 +61,7 @@ class MappedColumns(Columns):
     arrays : mapping of str to ndarray
         Memory maps.
     checksums : mapping of str to ndarray of uint64
-        Checksums of the blocks of each column, from `block_checksums`.
+        Checksums of the blocks of each column, as `write_tensors` stores them.
     """
 
     def __init__(
@@ -92,7 +90,7 @@ class MappedColumns(Columns):
     def damaged_rows(self, name: str) -> NDArray[np.bool_]:
         """Return which rows of a column are in a block that does not match its checksum, shape (n_rows,)."""
         array = self._arrays[name]
-        damaged = np.array(block_checksums(array) != self._checksums[name], np.bool_)
+        damaged = np.array(_block_checksums(array) != self._checksums[name], np.bool_)
         return np.repeat(damaged, _rows_per_block(array))[: len(array)]
 
     def unverified(self, name: str) -> NDArray[Any]:
@@ -103,7 +101,7 @@ class MappedColumns(Columns):
         if len(blocks) == 0:
             return
         array = self._arrays[name]
-        wrong = blocks[block_checksums(array, blocks) != self._checksums[name][blocks]]
+        wrong = blocks[_block_checksums(array, blocks) != self._checksums[name][blocks]]
         if len(wrong):
             first = int(wrong[0]) * _rows_per_block(array)
             raise FileFormatError(
@@ -113,30 +111,16 @@ class MappedColumns(Columns):
         self._unverified[name][blocks] = False
 
 
-def block_checksums(array: NDArray[Any], blocks: NDArray[np.int64] | None = None) -> NDArray[np.uint64]:
-    """Return the XXH3 checksum (64 bits) of each block of rows, about 64 KiB each; of some blocks only, if given.
-
-    Examples
-    --------
-    >>> block_checksums(np.zeros((0, 4), np.uint8)), len(block_checksums(np.zeros((70_000, 1), np.uint8)))
-    (array([], dtype=uint64), 2)
-    """
+def _block_checksums(array: NDArray[Any], blocks: NDArray[np.int64] | None = None) -> NDArray[np.uint64]:
+    """Return the checksum of each block of rows, or of some of them."""
     from xxhash import xxh3_64_intdigest
 
-    n = _rows_per_block(array)
-    if blocks is None:
-        blocks = np.arange(-(-len(array) // n))
     # As a plain array: slices of memory maps are slow.
     content = np.asarray(array).view(np.ndarray).reshape(-1).view(np.uint8).data
-    size = n * _row_bytes(array)
-    return np.array(
-        [xxh3_64_intdigest(content[block * size : (block + 1) * size]) for block in blocks.tolist()], np.uint64
-    )
-
-
-def _row_bytes(array: NDArray[Any]) -> int:
-    return int(np.prod(array.shape[1:], dtype=np.int64)) * array.itemsize
+    size = block_bytes(array.shape, array.itemsize)
+    begins = range(0, len(content), size) if blocks is None else (size * blocks).tolist()
+    return np.array([xxh3_64_intdigest(content[begin : begin + size]) for begin in begins], np.uint64)
 
 
 def _rows_per_block(array: NDArray[Any]) -> int:
-    return max(1, _BLOCK_BYTES // max(1, _row_bytes(array)))
+    return block_bytes(array.shape, array.itemsize) * len(array) // max(1, array.nbytes)

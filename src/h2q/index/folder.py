@@ -27,6 +27,7 @@ from h2q import quantization
 from h2q.checks import bytes_per_code
 from h2q.errors import FileFormatError
 from h2q.files import (
+    BLOCKS_SUFFIX,
     encode_checked_json,
     read_checked_json,
     read_json,
@@ -36,7 +37,7 @@ from h2q.files import (
     write_tensors,
 )
 from h2q.files.safetensors_layout import read_layout
-from h2q.index.columns import CHECKSUMS_SUFFIX, MappedColumns, block_checksums
+from h2q.index.columns import MappedColumns
 from h2q.index.manifest import PART_NAME, Manifest, PartFile, QuantizerFile, SegmentFile
 from h2q.index.segments import Segment
 from h2q.index.state import IndexState
@@ -195,8 +196,7 @@ class IndexFolder:
         if segment.file is not None:
             return segment
         name = _new_name("segment")
-        checksums = {column + CHECKSUMS_SUFFIX: block_checksums(values) for column, values in segment.columns.items()}
-        write_tensors(self.path / name, "segment", {**segment.columns, **checksums}, {})
+        write_tensors(self.path / name, "segment", segment.columns, {}, keep_blocks=True)
         ids = segment.ids
         file = SegmentFile(name, seal_of(self.path / name), len(ids), int(ids[0]), int(ids[-1]))
         return replace(segment, file=file)
@@ -328,9 +328,9 @@ def read_segment(folder: Path, file: SegmentFile, n_bits: int) -> MappedColumns:
     """Map the columns of a segment; the checksums of its columns are verified, the columns when they are used."""
     path = check_seal(folder, file)
     tensors = read_tensors(path, "segment", mmap=True).tensors
-    checksums = {n.removesuffix(CHECKSUMS_SUFFIX): v for n, v in tensors.items() if n.endswith(CHECKSUMS_SUFFIX)}
-    verify_tensors(path, "segment", names=[name + CHECKSUMS_SUFFIX for name in checksums])
-    columns = {name: values for name, values in tensors.items() if not name.endswith(CHECKSUMS_SUFFIX)}
+    checksums = {n.removesuffix(BLOCKS_SUFFIX): v for n, v in tensors.items() if n.endswith(BLOCKS_SUFFIX)}
+    verify_tensors(path, "segment", names=[name + BLOCKS_SUFFIX for name in checksums])
+    columns = {name: values for name, values in tensors.items() if not name.endswith(BLOCKS_SUFFIX)}
     codes, ids = columns.get("codes"), columns.get("ids")
     if (
         codes is None

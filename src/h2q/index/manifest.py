@@ -7,7 +7,7 @@ from typing import Any
 
 from h2q._version import __version__
 from h2q.errors import FileFormatError, describe
-from h2q.files import FORMAT_VERSION
+from h2q.files import FORMAT_VERSION, check_format_version
 
 __all__ = ["PART_NAME", "Manifest", "PartFile", "QuantizerFile", "SegmentFile"]
 
@@ -119,12 +119,7 @@ class Manifest:
         folder = path.parent
         if not isinstance(document, dict) or document.get("kind") != KIND:
             raise FileFormatError(f"{folder} is not an index of h2q: its {path.name} is of another kind")
-        version = document.get("format_version")
-        if not isinstance(version, int) or version > FORMAT_VERSION:
-            raise FileFormatError(
-                f"{folder} was written by h2q {document.get('h2q_version', '?')} in format {version}, newer than "
-                f"format {FORMAT_VERSION} that this h2q {__version__} reads; upgrade with: pip install -U h2q"
-            )
+        check_format_version(document, folder)
         for key, kinds in _ENTRIES.items():
             if key not in document:
                 raise FileFormatError(f"{path} is incomplete: it has no {key}")
