@@ -1,7 +1,7 @@
 """Exact search in process, over codes in memory or mapped from a folder."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -114,6 +114,16 @@ class BinaryIndex(Index):
         return n_bytes + (4 * int(quantizer.n_features_in_) if self.keeps_embeddings else 0)
 
     @property
+    def id_type(self) -> str | None:
+        """Kind of the ids: "integer", or None before the first items."""
+        return "integer" if self._state.segments else None
+
+    @property
+    def metadata_schema(self) -> Any:
+        """Metadata columns with their types; None, since this index does not store them yet."""
+        return None
+
+    @property
     def address(self) -> str | None:
         """Folder that the index was opened from or last saved to; None before the first save."""
         return None if self._store.path is None else str(self._store.path)
@@ -144,7 +154,7 @@ class BinaryIndex(Index):
         quantizer = "" if self.quantizer is None else f", quantizer={type(self.quantizer).__name__}"
         return f"BinaryIndex({self.n_bits}{quantizer}, {len(self)} items)"
 
-    def add(self, items: Any, ids: Any = None) -> NDArray[np.int64]:
+    def add(self, items: Any, ids: Any = None, metadata: Any = None) -> NDArray[np.int64]:
         """Add items; if anything is wrong with them, none is added.
 
         Parameters
@@ -154,6 +164,8 @@ class BinaryIndex(Index):
             `encode_items` returned. A quantizer that stores a scalar beside each code needs one of the last two.
         ids : array-like of int, shape (n,), optional
             From 0 to 2**63 - 1, none of them taken. Default: counted on from the highest so far.
+        metadata : table, optional
+            Not stored yet.
 
         Returns
         -------
@@ -166,6 +178,7 @@ class BinaryIndex(Index):
             If the items are neither codes nor embeddings, embeddings are given without a quantizer or codes where
             embeddings are kept, or ids are given twice, negative, or taken.
         """
+        _refuse(metadata=metadata)
         columns = self._columns(items)
         with self._store.changing:
             state = self._state
@@ -173,7 +186,7 @@ class BinaryIndex(Index):
             self._store.state = state.with_items(columns, new)
         return new
 
-    def upsert(self, items: Any, ids: Any) -> None:
+    def upsert(self, items: Any, ids: Any, metadata: Any = None) -> None:
         """Add items; those whose id is taken replace the item there. If anything is wrong, nothing changes.
 
         Parameters
@@ -182,6 +195,8 @@ class BinaryIndex(Index):
             As for `add`.
         ids : array-like of int, shape (n,)
             From 0 to 2**63 - 1.
+        metadata : table, optional
+            Not stored yet.
 
         Raises
         ------
@@ -196,6 +211,7 @@ class BinaryIndex(Index):
         >>> index.codes([5, 6, 7]).ravel()
         array([1, 3, 4], dtype=uint8)
         """
+        _refuse(metadata=metadata)
         columns = self._columns(items)
         new = as_ids(ids, len(columns["codes"]))
         with self._store.changing:
@@ -239,7 +255,20 @@ class BinaryIndex(Index):
         gather(self._state.segments, "codes", wanted, result)
         return result
 
-    def search(self, queries: Any, k: int = 10, *, scoring: str = "auto", rerank: int | None = None) -> Neighbors:
+    def metadata(self, ids: Any, columns: Sequence[str] | None = None) -> Any:
+        """Raise an error: this index does not store metadata yet."""
+        raise ValueError("the index has no metadata")
+
+    def search(
+        self,
+        queries: Any,
+        k: int = 10,
+        *,
+        scoring: str = "auto",
+        rerank: int | None = None,
+        where: Any = None,
+        columns: Sequence[str] | None = None,
+    ) -> Neighbors:
         """Return the k nearest items of each query, exactly by the scoring; ties go to the lower id.
 
         Parameters
@@ -256,6 +285,8 @@ class BinaryIndex(Index):
         rerank : int, optional
             Number of candidates, at least k: take these by the scoring, and return the k nearest of them by their
             float embeddings, which the index must keep.
+        where, columns : optional
+            Not supported yet.
 
         Returns
         -------
@@ -278,6 +309,7 @@ class BinaryIndex(Index):
         >>> index.search(X[:2], k=3).ids.shape, index.search(X[:2], k=3, scoring="hamming").distances[:, 0]
         ((2, 3), array([0, 0], dtype=int32))
         """
+        _refuse(where=where, columns=columns)
         state = self._state
         checked = check_items(queries, "queries", state.n_bits, state.quantizer, allow_1d=True)
         k = check_integer(k, "k", low=1)
@@ -294,7 +326,15 @@ class BinaryIndex(Index):
             candidates=rerank,
         )
 
-    def search_radius(self, queries: Any, radius: int, *, limit: int | None = None) -> RadiusNeighbors:
+    def search_radius(
+        self,
+        queries: Any,
+        radius: int,
+        *,
+        limit: int | None = None,
+        where: Any = None,
+        columns: Sequence[str] | None = None,
+    ) -> RadiusNeighbors:
         """Return all items within a Hamming distance of each query, nearest first; ties go to the lower id.
 
         Parameters
@@ -306,12 +346,15 @@ class BinaryIndex(Index):
         limit : int, optional
             Return at most this many items of a query, the nearest. Default: all, at about 64 bytes of working memory
             each.
+        where, columns : optional
+            Not supported yet.
 
         Returns
         -------
         RadiusNeighbors
             A sequence over queries: ``result[q].ids`` are the items of query q.
         """
+        _refuse(where=where, columns=columns)
         radius = check_integer(radius, "radius", low=0)
         if limit is not None:
             limit = check_integer(limit, "limit", low=1)
@@ -423,3 +466,9 @@ class BinaryIndex(Index):
         """Return the columns of new items, all but their ids."""
         state = self._state
         return columns_of(items, state.n_bits, state.quantizer, keep_embeddings=self.keeps_embeddings)
+
+
+def _refuse(**given: Any) -> None:
+    for name, value in given.items():
+        if value is not None:
+            raise NotImplementedError(f"the exact index does not take {name} yet")

@@ -1,6 +1,7 @@
 """The interface of every index: the exact one in process, and engines behind other addresses."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -16,7 +17,14 @@ class Index(ABC):
     """Items with ids, searched by their binary codes.
 
     Items and queries are packed codes, uint8 of shape (n, ceil(n_bits / 8)), or embeddings where the index has a
-    quantizer, floats of shape (n, d). Ids are whole numbers from 0 to 2**63 - 1.
+    quantizer, floats of shape (n, d).
+
+    Ids are whole numbers from 0 to 2**63 - 1, or strings that are not empty; the first items that are added decide
+    which. Arrays of string ids hold Python's strings (dtype object).
+
+    Metadata are columns beside the codes: anything that becomes an Arrow table with a row for each item
+    (`pyarrow.Table`, a DataFrame of pandas or polars, a mapping of columns, a list of mappings). The first metadata
+    decide the columns and their types; columns that are left out later are null.
 
     An index is a context manager. At the end of the block it is saved, if it has an address, and closed; where the
     block raises, it is closed without saving.
@@ -34,6 +42,16 @@ class Index(ABC):
 
     @property
     @abstractmethod
+    def id_type(self) -> str | None:
+        """Kind of the ids: "integer", "string", or None before the first items."""
+
+    @property
+    @abstractmethod
+    def metadata_schema(self) -> Any:
+        """Metadata columns with their types, a `pyarrow.Schema`; None before the first metadata."""
+
+    @property
+    @abstractmethod
     def address(self) -> str | None:
         """Where the index was opened from or last saved to, as `open_index` takes it; None before the first save."""
 
@@ -46,12 +64,12 @@ class Index(ABC):
         """Return whether there is an item with this id."""
 
     @abstractmethod
-    def add(self, items: Any, ids: Any = None) -> NDArray[np.int64]:
-        """Add items under ids that are new, by default counted on from the highest; return the ids."""
+    def add(self, items: Any, ids: Any = None, metadata: Any = None) -> NDArray[Any]:
+        """Add items under ids that are new, by default integers counted on from the highest; return the ids."""
 
     @abstractmethod
-    def upsert(self, items: Any, ids: Any) -> None:
-        """Add items; those whose id is taken replace the item there."""
+    def upsert(self, items: Any, ids: Any, metadata: Any = None) -> None:
+        """Add items; those whose id is taken replace the item there, with its metadata."""
 
     @abstractmethod
     def remove(self, ids: Any) -> None:
@@ -62,12 +80,41 @@ class Index(ABC):
         """Return the packed codes of items, shape (n, ceil(n_bits / 8))."""
 
     @abstractmethod
-    def search(self, queries: Any, k: int = 10, *, scoring: str = "auto", rerank: int | None = None) -> Neighbors:
-        """Return the k nearest items of each query, nearest first."""
+    def metadata(self, ids: Any, columns: Sequence[str] | None = None) -> Any:
+        """Return metadata of items, all columns or some: a `pyarrow.Table` with a row for each id, in their order."""
 
     @abstractmethod
-    def search_radius(self, queries: Any, radius: int, *, limit: int | None = None) -> RadiusNeighbors:
-        """Return the items within a Hamming distance of each query, all or the nearest, nearest first."""
+    def search(
+        self,
+        queries: Any,
+        k: int = 10,
+        *,
+        scoring: str = "auto",
+        rerank: int | None = None,
+        where: Any = None,
+        columns: Sequence[str] | None = None,
+    ) -> Neighbors:
+        """Return the k nearest items of each query, nearest first.
+
+        With `where`, a condition on metadata such as ``"year >= 2020 and label in ('cat', 'dog')"`` (see
+        `h2q.index.filters.parse_filter`), the k nearest of the items that fulfil it. With `columns`, the result holds
+        these metadata of its items.
+        """
+
+    @abstractmethod
+    def search_radius(
+        self,
+        queries: Any,
+        radius: int,
+        *,
+        limit: int | None = None,
+        where: Any = None,
+        columns: Sequence[str] | None = None,
+    ) -> RadiusNeighbors:
+        """Return the items within a Hamming distance of each query, all or the nearest, nearest first.
+
+        `where` and `columns` are as for `search`.
+        """
 
     def warm_up(self) -> None:  # noqa: B027  # engines without compiled kernels have nothing to do
         """Load what the first search would otherwise wait for."""

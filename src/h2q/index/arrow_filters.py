@@ -1,0 +1,147 @@
+"""Filters as Arrow evaluates them, with the three-valued logic of SQL."""
+
+from collections.abc import Sequence
+from functools import reduce
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from h2q.index.filters import (
+    And,
+    Between,
+    Column,
+    Comparison,
+    Condition,
+    IsIn,
+    IsNull,
+    Like,
+    Not,
+    Or,
+    Value,
+    family_of,
+    is_type,
+)
+
+__all__ = ["matching_rows", "to_arrow"]
+
+
+def matching_rows(table: Any, condition: Any) -> NDArray[np.bool_]:
+    """Return which rows of a table fulfil a condition; where it is unknown, because of a null, they do not.
+
+    Parameters
+    ----------
+    table : pyarrow.Table
+        The columns.
+    condition : Condition or pyarrow.compute.Expression
+        See `h2q.index.filters.check_filter`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an expression does not fit the columns, or is none of true and false.
+
+    Examples
+    --------
+    >>> import pyarrow as pa
+    >>> from h2q.index.filters import parse_filter
+    >>> table = pa.table({"year": [2019, 2024, None]})
+    >>> matching_rows(table, parse_filter("year > 2020", table.schema))
+    array([False,  True, False])
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    from pyarrow.acero import Declaration, ProjectNodeOptions, TableSourceNodeOptions
+
+    given = isinstance(condition, pc.Expression)
+    expression = condition if given else to_arrow(condition, table.schema)
+    steps = [
+        Declaration("table_source", TableSourceNodeOptions(table)),
+        Declaration("project", ProjectNodeOptions([expression], ["matches"])),
+    ]
+    try:
+        # On one thread the batches keep their order.
+        matches = Declaration.from_sequence(steps).to_table(use_threads=False)["matches"]
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowKeyError) as error:
+        columns = ", ".join(f"{field.name} ({field.type})" for field in table.schema)
+        raise ValueError(f"where does not fit the columns {columns}: {str(error).splitlines()[0]}") from error
+    if matches.type != pa.bool_():
+        raise TypeError(f"where must be true or false for each item; the expression gives {matches.type}")
+    return np.asarray(pc.fill_null(matches, False).to_numpy())
+
+
+def to_arrow(condition: Condition, schema: Any) -> Any:
+    """Return a condition as a `pyarrow.compute.Expression`.
+
+    Examples
+    --------
+    >>> import pyarrow as pa
+    >>> from h2q.index.filters import parse_filter
+    >>> schema = pa.schema({"year": pa.int64()})
+    >>> to_arrow(parse_filter("not year < 2020", schema), schema)
+    <pyarrow.compute.Expression invert((year < 2020))>
+    """
+    import pyarrow.compute as pc
+
+    match condition:
+        case And(left, right):
+            return to_arrow(left, schema) & to_arrow(right, schema)
+        case Or(left, right):
+            return to_arrow(left, schema) | to_arrow(right, schema)
+        case Not(inner):
+            return ~to_arrow(inner, schema)
+        case IsNull(column):
+            return _field(column, schema).is_null()
+        case Like(column, pattern, ignore_case):
+            return pc.match_like(_field(column, schema), pattern, ignore_case=ignore_case)
+        case Between(column, low, high):
+            field = _field(column, schema)
+            return (field >= _scalar(low, column, schema)) & (field <= _scalar(high, column, schema))
+        case IsIn(column, values):
+            return _is_in(column, values, schema)
+        case Comparison(column, operator, value):
+            left = _field(column, schema)
+            right = _field(value, schema) if isinstance(value, Column) else _scalar(value, column, schema)
+            return {
+                "=": left.__eq__, "<>": left.__ne__, "<": left.__lt__, "<=": left.__le__, ">": left.__gt__,
+                ">=": left.__ge__,
+            }[operator](right)  # fmt: skip
+
+
+def _field(column: Column, schema: Any) -> Any:
+    """Return a column as it is compared: what a dictionary stands for, decimals as floats."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kind = schema.field(column.name).type
+    if is_type(kind, "dictionary"):
+        return pc.field(column.name).cast(kind.value_type)
+    return pc.field(column.name).cast(pa.float64()) if is_type(kind, "decimal") else pc.field(column.name)
+
+
+def _scalar(value: Value, column: Column, schema: Any) -> Any:
+    import pyarrow as pa
+
+    kind = schema.field(column.name).type
+    return pa.scalar(value, kind) if family_of(kind) == "time" else pa.scalar(value)
+
+
+def _is_in(column: Column, values: Sequence[Value], schema: Any) -> Any:
+    """Return whether a column holds one of some values; unknown where it is null."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    field, kind = _field(column, schema), schema.field(column.name).type
+    if is_type(kind, "integer"):
+        least = -(2 ** (kind.bit_width - 1)) if is_type(kind, "signed_integer") else 0
+        whole = [int(value) for value in values if value == int(value)]
+        value_set = pa.array([value for value in whole if least <= value < least + 2**kind.bit_width], kind)
+    elif is_type(kind, "floating") or is_type(kind, "decimal"):
+        field, value_set = field.cast(pa.float64()), pa.array(map(float, values), pa.float64())
+    elif family_of(kind) == "time":
+        value_set = pa.array(values, kind)
+    elif family_of(kind) == "text" or is_type(kind, "dictionary"):
+        value_set = pa.array(values)
+    else:
+        return reduce(lambda left, right: left | right, [field == pa.scalar(value) for value in values])
+    return pc.if_else(field.is_valid(), field.isin(value_set), pa.scalar(None, pa.bool_()))
