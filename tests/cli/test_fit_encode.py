@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from sklearn.datasets import load_digits
 
 import h2q
 from h2q.files import StoredArray, write_npy
@@ -246,3 +247,36 @@ finally:
     thread.join()
     print(peak[0], file=sys.stderr)
 """
+
+
+def test_labels_choose_the_whitening(document: Any, run: Any, x_file: Path) -> None:
+    output, X, labels = x_file.with_name("q.safetensors"), np.load(x_file), load_digits().target
+    np.save(x_file.with_name("labels.npy"), labels)
+    given = ("fit", x_file, "-o", output, "--labels", x_file.with_name("labels.npy"), "--whitening", "auto")
+    result = document(*given, "--bits", 16)
+    order = np.random.default_rng(0).permutation(len(X))
+    kept = np.sort(order[len(X) // 10 :])
+    expected = h2q.HouseholderQuantizer(16, whitening="auto", random_state=0).fit(X[kept], labels[kept])
+    assert result["whitening"] == expected.whitening_
+    assert h2q.load_quantizer(output).fingerprint() == expected.fingerprint()
+    assert "whitening within classes, chosen on rows held out: " in run(*given, "--bits", 8, "--method", "sign").stdout
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "arguments", "message"),
+    [
+        (2, ["--whitening", "auto"], "--whitening: it goes with --labels"),
+        (2, ["--labels", "few.npy"], "--labels: it goes with --whitening auto"),
+        (2, ["--whitening", "2"], "--whitening: expected a number from 0 to 1, or auto; got '2'"),
+        (2, ["--whitening", "yes"], "--whitening: expected a number from 0 to 1, or auto; got 'yes'"),
+        (1, ["--whitening", "auto", "--labels", "few.npy"], "few.npy has 5 labels, and x.npy 1,797 rows"),
+        (1, ["--whitening", "auto", "--labels", "same.npy"], "holds one class only"),
+    ],
+)
+def test_labels_that_do_not_fit_are_refused(
+    exit_code: int, arguments: list[str], message: str, fails: Any, x_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(x_file.parent)
+    np.save("few.npy", np.arange(5))
+    np.save("same.npy", np.zeros(1797, int))
+    assert message in fails(exit_code, "fit", "x.npy", "-o", "q.safetensors", *arguments)

@@ -12,7 +12,6 @@ from h2q.cli.common import (
     EmbeddingsArgument,
     JsonOption,
     SeedOption,
-    WhiteningOption,
     check_output,
     format_seconds,
     naming,
@@ -51,7 +50,15 @@ def fit(
         int | None, typer.Option("--bytes", min=1, max=8_192, help="Bytes of an item in all, instead of --bits.")
     ] = None,
     center: CenterOption = True,
-    whitening: WhiteningOption = 0.0,
+    whitening: Annotated[
+        str,
+        typer.Option(
+            metavar="NUMBER", help="0: none, 1: principal components of unit variance; auto: chosen by --labels."
+        ),
+    ] = "0",
+    labels: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Class ids or multi-hot rows, one an item, for --whitening auto.")
+    ] = None,
     objective: Annotated[
         str | None, typer.Option(help="Objective of h2q: l2 (default), l1, min_entry, bit_variance.")
     ] = None,
@@ -86,13 +93,14 @@ def fit(
     options = _method_options(
         method,
         center=None if center else False,
-        whitening=whitening or None,
+        whitening=_parse_whitening(whitening, labels) or None,
         objective=objective,
         schedule=schedule,
         n_init=n_init,
     )
     stored = open_array(embeddings)
     n = len(stored)
+    classes = None if labels is None else _read_classes(labels, embeddings, n)
     n_held_out = min(_HELD_OUT, n // 10) if held_out is None else held_out
     if n_held_out >= n:
         raise typer.BadParameter(f"{embeddings} has {n} rows; got {n_held_out}", param_hint="--held-out")
@@ -103,15 +111,16 @@ def fit(
     began = time.perf_counter()
     with naming(embeddings):
         if n_held_out == 0 and n <= max_samples:
-            fitted, unseen = stored.for_fit(), None
+            fitted, unseen, known = stored.for_fit(), None, classes
             judged = stored.take(np.sort(order[:_JUDGED_ROWS]))
         else:
             # Checked before they are split, so that messages count rows as the file does.
             rows = as_embeddings(stored.take(np.sort(order)), "X", allow_zero_rows="warn" if center else False)
             is_held_out = np.isin(np.sort(order), order[:n_held_out])
             fitted, unseen = rows[~is_held_out], rows[is_held_out] if n_held_out else None
+            known = None if classes is None else classes[np.sort(order)][~is_held_out]
             judged = fitted[:: -(-len(fitted) // _JUDGED_ROWS)]
-        quantizer.fit(fitted)
+        quantizer.fit(fitted, known)
         seconds = time.perf_counter() - began
         error = quantizer.quantization_error(judged)
         unseen_error = None if unseen is None else quantizer.quantization_error(unseen)
@@ -127,6 +136,8 @@ def fit(
         "held_out_rows": n_held_out,
         "held_out_error": unseen_error,
     }
+    if classes is not None:
+        result["whitening"] = quantizer.whitening_
     if as_json:
         print_json(result)
         return
@@ -136,7 +147,34 @@ def fit(
     )
     held_out_text = "" if unseen_error is None else f", {unseen_error:.4f} on {n_held_out:,} rows held out"
     print(f"quantization error {error:.4f} on the rows fitted{held_out_text} (0: none; random rotation: about 0.40)")
+    if classes is not None:
+        chosen = "none is best" if quantizer.whitening_ == 0 else f"to the power {quantizer.whitening_:g}"
+        print(f"whitening within classes, chosen on rows held out: {chosen}")
     print(f"quantizer saved to {output}")
+
+
+def _parse_whitening(text: str, labels: str | None) -> float | str:
+    """Return the power of the whitening, or "auto", which needs labels."""
+    try:
+        value: float | str = "auto" if text == "auto" else float(text)
+    except ValueError:
+        value = -1.0
+    if value != "auto" and not 0 <= float(value) <= 1:
+        raise typer.BadParameter(f"expected a number from 0 to 1, or auto; got {text!r}", param_hint="--whitening")
+    if (value == "auto") != (labels is not None):
+        missing, given = ("--labels", "--whitening auto") if value == "auto" else ("--whitening auto", "--labels")
+        raise typer.BadParameter(f"it goes with {missing}; add it, or omit {given}", param_hint=given.split()[0])
+    return value
+
+
+def _read_classes(labels: str, embeddings: str, n: int) -> Any:
+    """Return labels, if they are for n items."""
+    from h2q.cli.evaluate import read_labels
+
+    classes = read_labels(labels)
+    if len(classes) != n:
+        raise ValueError(f"{labels} has {len(classes):,} labels, and {embeddings} {n:,} rows; expected one an item")
+    return classes
 
 
 def _method_options(method: str, **given: Any) -> dict[str, Any]:

@@ -66,7 +66,8 @@ class ImageHasher(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no t
     penalty : WeightedPenalty, optional
         A quantization penalty, for baselines: the method needs none.
     quantizer : estimator, optional
-        Any quantizer of `h2q.quantization`, not fitted; defaults to `HouseholderQuantizer`.
+        Any quantizer of `h2q.quantization`, not fitted; defaults to `HouseholderQuantizer`. With
+        ``whitening="auto"`` it is fitted with the labels of the training images.
     random_state : int
         Same seed, same images, same codes on the same machine.
 
@@ -217,7 +218,7 @@ class ImageHasher(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no t
         else:  # features of these weights are needed once only: not cached
             embeddings = embed_images(backbone, head, train.images, progress=run.progress)
         quantizer = clone(self.quantizer or HouseholderQuantizer(center=False, random_state=self.random_state))
-        quantizer.fit(embeddings)
+        quantizer.fit(embeddings, train.labels)  # which whitening="auto" uses
         self._set_parts(backbone, head, quantizer, histories)
         return self
 

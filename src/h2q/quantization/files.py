@@ -39,6 +39,8 @@ def save_quantizer(quantizer: BaseQuantizer, path: str | os.PathLike[str]) -> No
         "n_bits": quantizer.n_bits_,
         "n_features": quantizer.n_features_in_,
     }
+    if hasattr(quantizer, "whitening_"):
+        metadata["whitening"] = quantizer.whitening_
     if hasattr(quantizer, "feature_names_in_"):
         metadata["feature_names"] = [str(feature) for feature in quantizer.feature_names_in_]
     write_tensors(path, KIND, tensors, metadata)
@@ -116,6 +118,8 @@ def load_quantizer(path: str | os.PathLike[str]) -> BaseQuantizer:
     quantizer.n_bits_, quantizer.n_features_in_ = k, d
     if "loss_curve_" in tensors:
         quantizer.loss_curve_ = tensors["loss_curve_"]
+    if "whitening" in metadata:
+        quantizer.whitening_ = metadata["whitening"]
     if "feature_names" in metadata:
         quantizer.feature_names_in_ = np.array(metadata["feature_names"], dtype=object)
     return quantizer

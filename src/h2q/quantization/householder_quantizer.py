@@ -30,9 +30,12 @@ class HouseholderQuantizer(RotationQuantizer):
         components.
     center : bool
         True: subtract the mean. False, as in the paper: scale rows to unit norm instead.
-    whitening : float
+    whitening : float or "auto"
         Power of the whitening, from 0 (none, as in the paper) to 1 (unit variance): principal components are scaled by
-        variance^(-whitening / 2) before the rotation.
+        variance^(-whitening / 2) before the rotation. ``"auto"``, with labels or pairs given to `fit`: rows are
+        multiplied by S^(-power / 2), S the scatter within classes, so that bits do not go to what differs between
+        similar items; the power, from 0 to 1, is chosen on rows held out. Without labels ``"auto"`` is 0: the best
+        power depends on what counts as similar, which embeddings alone do not tell.
     objective : {"l2", "l1", "min_entry", "bit_variance"} or callable
         Function to minimize; see `h2q.quantization.objectives`. A callable takes Z, (n, n_bits), and returns the value
         and its gradient dL/dZ.
@@ -60,6 +63,8 @@ class HouseholderQuantizer(RotationQuantizer):
         Decoder: maps signs to centered embeddings.
     spread_ : ndarray of float32, shape (2,)
         Mean squared distance of the rows to the mean; standard deviation of their norms over the mean norm.
+    whitening_ : float
+        Power of the whitening; with ``"auto"`` the one that was chosen.
     loss_curve_ : ndarray of float64
         Objective after each round of the descent, then L2 error before the first Procrustes iteration and after each.
     n_bits_ : int
@@ -87,7 +92,7 @@ class HouseholderQuantizer(RotationQuantizer):
         n_bits: int | None = None,
         *,
         center: bool = True,
-        whitening: float = 0.0,
+        whitening: float | str = 0.0,
         objective: str | Objective = "l2",
         schedule: str | Schedule = "annealed",
         n_init: int | None = None,

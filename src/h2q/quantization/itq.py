@@ -26,9 +26,8 @@ class ITQQuantizer(RotationQuantizer):
         components.
     center : bool
         True: subtract the mean. False: scale rows to unit norm instead.
-    whitening : float
-        Power of the whitening, from 0 (none) to 1 (unit variance): principal components are scaled by
-        variance^(-whitening / 2) before the rotation.
+    whitening : float or "auto"
+        As in `HouseholderQuantizer`.
     n_init : int
         Number of random rotations to start from; the result with the lowest error is kept.
     max_iter : int
@@ -66,7 +65,7 @@ class ITQQuantizer(RotationQuantizer):
         n_bits: int | None = None,
         *,
         center: bool = True,
-        whitening: float = 0.0,
+        whitening: float | str = 0.0,
         n_init: int = 1,
         max_iter: int = 1000,
         tol: float = 1e-7,

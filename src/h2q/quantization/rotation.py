@@ -13,6 +13,14 @@ from h2q.errors import describe
 from h2q.quantization.base import BaseQuantizer, chunk_rows
 from h2q.quantization.reduction import principal_components
 from h2q.quantization.sampling import as_generator, may_share_memory, sample_rows
+from h2q.quantization.similar_rows import (
+    POWERS,
+    LabeledRows,
+    PairedRows,
+    best_power,
+    sample_similar_rows,
+    scatter_power,
+)
 
 __all__ = ["RotationQuantizer", "check_width", "measure_spread"]
 
@@ -21,15 +29,16 @@ class RotationQuantizer(BaseQuantizer):
     """Codes by a rotation: ``sgn((x - mean_) projection_)``; a subclass learns the rotation."""
 
     n_bits: int | None
-    whitening: float
+    whitening: float | str
     max_samples: int
+    whitening_: float
     rotation_: NDArray[np.float32]
 
     @abstractmethod
     def _find_rotation(self, Z: NDArray[np.float32], generator: np.random.Generator) -> NDArray[np.float32]:
         """Return the (k, k) rotation for rows of norm sqrt(k); set other fitted attributes."""
 
-    def fit(self, X: Any, y: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None, *, pairs: Any = None) -> Self:
         """Learn mean, components and rotation from embeddings.
 
         Parameters
@@ -37,8 +46,10 @@ class RotationQuantizer(BaseQuantizer):
         X : array-like of shape (n, d), or iterable of such batches
             Array, memory map, list, torch tensor, or an iterable of batches. If there are more than `max_samples` rows,
             a uniform sample is used; of an array, only these rows are read.
-        y : None
-            Not used.
+        y : array-like of shape (n,) or (n, n_classes), optional
+            Class ids or multi-hot rows. Used with ``whitening="auto"`` only.
+        pairs : array-like of int, shape (n_pairs, 2), optional
+            Instead of `y`: rows of `X` that are similar. Used with ``whitening="auto"`` only.
 
         Returns
         -------
@@ -47,11 +58,16 @@ class RotationQuantizer(BaseQuantizer):
         Raises
         ------
         TypeError, ValueError
-            If the embeddings or a parameter are invalid; the message says what is expected.
+            If the embeddings, the labels or a parameter are invalid; the message says what is expected.
         """
         self._check_parameters()
         generator = as_generator(self.random_state)
-        rows = sample_rows(X, self.max_samples, generator, allow_zero_rows=self._allow_zero_rows)
+        if self.whitening == "auto" and (y is not None or pairs is not None):
+            rows, similar = sample_similar_rows(
+                X, y, pairs, self.max_samples, generator, allow_zero_rows=self._allow_zero_rows
+            )
+        else:
+            rows, similar = sample_rows(X, self.max_samples, generator, allow_zero_rows=self._allow_zero_rows), None
         n, d = rows.shape
         k = check_width(self.n_bits, n, d)
         if may_share_memory(rows, X):
@@ -59,32 +75,63 @@ class RotationQuantizer(BaseQuantizer):
         norms = np.linalg.norm(rows, axis=1) if self.center else np.ones(n, np.float32)
         mean = _center(rows) if self.center else _normalize(rows)
         spread = measure_spread(rows, norms)
-        reduction = None
-        if k < d or self.whitening > 0:
-            reduction = _reduce(rows, k, self.whitening)
+        # A row that is the mean has no direction; what is left of it after rounding has a random one.
+        smallest = 1e-6 * float(np.abs(mean).max(initial=0.0)) * np.sqrt(d)
+        if self.whitening == "auto":
+            power = 0.0 if similar is None else self._choose_power(rows, similar, k, smallest, generator)
+            reduction = _reduce(rows, k, scatter=None if similar is None else similar.scatter(rows), power=power)
+        else:
+            power = float(self.whitening)
+            reduction = _reduce(rows, k, whitening=power)
+        if reduction is not None:
             rows = rows @ reduction.forward
         elif self.center:
             _warn_if_constant(rows)
-        # A row that is the mean has no direction; what is left of it after rounding has a random one.
-        rows, norms = _to_sphere(rows, 1e-6 * float(np.abs(mean).max(initial=0.0)) * np.sqrt(d))
+        rows, norms = _to_sphere(rows, smallest)
         rotation = self._find_rotation(rows, generator)
         decoder: NDArray[np.float32] = _mean_absolute(rows, rotation, norms / np.sqrt(k))[:, None] * rotation.T
         # Only now, so that an interrupted fit leaves the quantizer as it was.
         self._set_features(X, d)
         self.n_bits_, self.mean_, self.spread_, self.rotation_ = k, mean, spread, rotation
+        self.whitening_ = power
         self.projection_ = rotation if reduction is None else reduction.forward @ rotation
         self.reconstruction_ = decoder if reduction is None else decoder @ reduction.backward
         return self
+
+    def _choose_power(
+        self,
+        rows: NDArray[np.float32],
+        similar: LabeledRows | PairedRows,
+        k: int,
+        smallest: float,
+        generator: np.random.Generator,
+    ) -> float:
+        """Return the power of the whitening that is best for rows held out."""
+        held_out = similar.hold_out(rows, generator)
+        seed = int(generator.integers(2**31))  # the same for each power: a paired comparison
+        precisions = {}
+        for power in POWERS:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # the fit to all rows warns
+                reduction = _reduce(rows[held_out.fitted], k, scatter=held_out.scatter, power=power)
+                forward = np.eye(k, dtype=np.float32) if reduction is None else reduction.forward
+                fitted, _ = _to_sphere(rows[held_out.fitted] @ forward, smallest)
+                projection = forward @ self._find_rotation(fitted, np.random.default_rng(seed))
+            precisions[power] = held_out.judge(rows[held_out.queries] @ projection, rows[held_out.items] @ projection)
+        return best_power(precisions)
 
     def _check_parameters(self) -> None:
         if self.n_bits is not None:
             check_n_bits(self.n_bits)
         if not isinstance(self.center, (bool, np.bool_)):
             raise TypeError(f"center must be True or False; got {describe(self.center)}")
-        if isinstance(self.whitening, bool) or not isinstance(self.whitening, (int, float, np.floating, np.integer)):
-            raise TypeError(f"whitening must be a number from 0 to 1; got {describe(self.whitening)}")
-        if not 0 <= self.whitening <= 1:
-            raise ValueError(f"whitening must be from 0 (none) to 1 (unit variance); got {self.whitening}")
+        if self.whitening != "auto":
+            if isinstance(self.whitening, bool) or not isinstance(
+                self.whitening, (int, float, np.floating, np.integer)
+            ):
+                raise TypeError(f'whitening must be a number from 0 to 1, or "auto"; got {describe(self.whitening)}')
+            if not 0 <= self.whitening <= 1:
+                raise ValueError(f"whitening must be from 0 (none) to 1 (unit variance); got {self.whitening}")
         check_integer(self.max_samples, "max_samples", low=1)
 
     @classmethod
@@ -150,8 +197,28 @@ def measure_spread(centered: NDArray[np.float32], norms: NDArray[np.float32]) ->
     return np.array([mean_square, norms.std(dtype=np.float64) / mean_norm if mean_norm > 0 else 0], np.float32)
 
 
-def _reduce(rows: NDArray[np.float32], k: int, whitening: float) -> _Reduction:
-    """Return the map to k principal components scaled by variance^(-whitening / 2)."""
+def _reduce(
+    rows: NDArray[np.float32],
+    k: int,
+    *,
+    whitening: float = 0.0,
+    scatter: NDArray[np.float64] | None = None,
+    power: float = 0.0,
+) -> _Reduction | None:
+    """Return the map to k principal components; None if it would change nothing.
+
+    With `whitening`, components are scaled by variance^(-whitening / 2). With `power`, rows are first multiplied by
+    scatter^(-power / 2).
+    """
+    d = rows.shape[1]
+    if scatter is not None and power > 0:
+        forward, backward = scatter_power(scatter, power)
+        reduced = _reduce(rows @ forward, k)
+        if reduced is None:
+            return _Reduction(forward, backward)
+        return _Reduction(forward @ reduced.forward, reduced.backward @ backward)
+    if k == d and whitening == 0:
+        return None
     components = principal_components(rows, k)
     if components.rank < min(k, len(rows)):
         warnings.warn(

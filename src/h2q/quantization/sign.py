@@ -38,7 +38,7 @@ class SignQuantizer(RotationQuantizer):
         n_bits: int | None = None,
         *,
         center: bool = True,
-        whitening: float = 0.0,
+        whitening: float | str = 0.0,
         max_samples: int = 100_000,
         random_state: Any = None,
     ) -> None:
