@@ -5,13 +5,17 @@ an ``__all__`` is a group of commands, one per name. Nothing heavy is imported b
 completion answer at once.
 """
 
-import signal
 import sys
-from typing import Any
+
+from h2q.cli.interrupts import Interrupts
+
+TYPE_CHECKING = False  # typing's, without the time to import it: until main runs, Ctrl-C shows a traceback
+if TYPE_CHECKING:
+    import typer
 
 __all__ = ["build_app", "main"]
 
-_SHARED = "common"
+_SHARED = ("common", "interrupts")
 
 
 def main() -> None:
@@ -20,24 +24,20 @@ def main() -> None:
     The exit code is 0 when done, 1 after a failure, 2 after wrong usage, 130 and 143 when interrupted by Ctrl-C and
     SIGTERM, 141 when the reader of a pipe has left.
     """
-    terminated = []
-
-    def terminate(number: int, frame: Any) -> None:
-        terminated.append(number)
-        raise KeyboardInterrupt
-
+    interrupts = Interrupts()
     try:
-        signal.signal(signal.SIGTERM, terminate)
+        interrupts.install()
         for stream in (sys.stdout, sys.stderr):
             if hasattr(stream, "reconfigure"):
                 stream.reconfigure(errors="replace")  # a terminal without ² shows a ?
         build_app()(prog_name="h2q")
     except KeyboardInterrupt:
-        print("terminated" if terminated else "interrupted", file=sys.stderr)
-        sys.exit(143 if terminated else 130)
+        sys.exit(interrupts.say())
+    finally:
+        interrupts.finish()
 
 
-def build_app() -> Any:
+def build_app() -> "typer.Typer":
     """Return the typer application with every command of this package."""
     import importlib
     import pkgutil
@@ -52,7 +52,7 @@ def build_app() -> Any:
     app.callback()(common.start)
     for name in sorted(module.name for module in pkgutil.iter_modules(__path__)):
         module = importlib.import_module(f"{__name__}.{name}")
-        if name == _SHARED or not hasattr(module, "__all__"):
+        if name in _SHARED or not hasattr(module, "__all__"):
             continue
         if name in module.__all__:
             app.command(name)(getattr(module, name))

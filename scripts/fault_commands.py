@@ -1,0 +1,300 @@
+"""The commands and saves that `inject_faults.py` disturbs: what they run and write, and what must be there after.
+
+Every command of ``h2q`` must be in `COMMANDS`; `missing_commands` compares them with the command line itself.
+"""
+
+import hashlib
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+PLAN = """
+name = "small"
+[grid]
+datasets = ["digits"]
+losses = ["DPSH"]
+bits = [16]
+seeds = [0]
+quantizers = ["real", "sign", "h2q-l2"]
+[training]
+image_size = 32
+epochs = 1
+min_steps = 0
+hidden = [32]
+[scoring]
+k = 100
+"""
+TRAIN = ("train", "digits", "--image-size", "32", "--bits", "16", "--epochs", "2")
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command to disturb.
+
+    Attributes
+    ----------
+    arguments : tuple of str
+        What follows ``h2q``.
+    outputs : tuple of str
+        Files and folders that it writes; deleted before each trial. The first is compared with that of an undisturbed
+        run.
+    changes : str or None
+        The folder that it changes; restored before each trial, and compared as the outputs are.
+    """
+
+    arguments: tuple[str, ...]
+    outputs: tuple[str, ...] = ()
+    changes: str | None = None
+
+    @property
+    def compared(self) -> str | None:
+        """What is compared with an undisturbed run."""
+        return self.changes or (self.outputs[0] if self.outputs else None)
+
+
+COMMANDS = {
+    "check": Command(("check", "index")),
+    "compare": Command(("compare", "x.npy", "--bits", "16")),
+    "demo": Command(("demo", "-o", "new-demo", "--seeds", "1"), ("new-demo",)),
+    "embed": Command(("embed", "images", "-o", "new.npy"), ("new.npy", "cache/features")),
+    "encode": Command(("encode", "x.npy", "-q", "q.safetensors", "-o", "new.npy"), ("new.npy",)),
+    "evaluate": Command(
+        ("evaluate", "few.npy", "x.npy", "--query-labels", "few_labels.npy", "--database-labels", "y.npy")
+    ),
+    "experiment compare": Command(("experiment", "compare", "done", "done")),
+    "experiment report": Command(("experiment", "report", "done", "-o", "new-report"), ("new-report",)),
+    "experiment run": Command(("experiment", "run", "plan.toml", "-o", "new"), ("new",)),
+    "experiment show": Command(("experiment", "show", "plan.toml")),
+    "experiment status": Command(("experiment", "status", "done")),
+    "fit": Command(("fit", "x.npy", "--bits", "32", "-o", "new.safetensors"), ("new.safetensors",)),
+    "index append": Command(("index", "append", "index", "few.npy"), changes="index"),
+    "index build": Command(
+        ("index", "build", "x.npy", "-q", "q.safetensors", "-o", "new", "--keep-embeddings"), ("new",)
+    ),
+    "index compact": Command(("index", "compact", "index"), changes="index"),
+    "index remove": Command(("index", "remove", "index", "1,2,3"), changes="index"),
+    "info": Command(("info", "q.safetensors")),
+    "inspect": Command(("inspect", "codes.npy", "--labels", "y.npy")),
+    "search": Command(("search", "index", "x.npy", "-k", "5", "-o", "new.npz"), ("new.npz",)),
+    "train": Command((*TRAIN, "-o", "new"), ("new", "new.run")),
+    # Further ways through the same commands.
+    "experiment run, two processes": Command(("experiment", "run", "plan.toml", "-o", "new", "-p", "2"), ("new",)),
+    "train, fine-tuned": Command((*TRAIN[:-1], "1", "--fine-tune", "1", "-o", "new"), ("new", "new.run")),
+    "check --repair": Command(("check", "damaged", "--repair"), changes="damaged"),
+}
+
+
+def missing_commands() -> set[str]:
+    """Return the commands of ``h2q`` that are not in `COMMANDS`, and the names there that are no commands."""
+    import typer
+
+    from h2q.cli import build_app
+
+    names = set()
+    for name, command in typer.main.get_command(build_app()).commands.items():
+        names |= {f"{name} {part}" for part in getattr(command, "commands", {})} or {name}
+    run = {tuple(command.arguments[: len(name.split())]) for name in names for command in COMMANDS.values()}
+    return {name for name in names if tuple(name.split()) not in run or name not in COMMANDS}
+
+
+def run_command(name: str) -> None:
+    """Run a command as the program does."""
+    from h2q.cli import main
+
+    sys.argv = ["h2q", *COMMANDS[name].arguments]
+    main()
+
+
+def save_quantizer() -> None:
+    """Save a quantizer over and over; after Ctrl-C, once more."""
+    from h2q import load_quantizer
+
+    quantizer = load_quantizer("q.safetensors")
+    repeat(lambda number: quantizer.save("saved.safetensors"), 100)
+
+
+def save_hasher() -> None:
+    """Save a hasher over and over; after Ctrl-C, once more."""
+    from h2q import ImageHasher
+
+    hasher = ImageHasher.load("hasher")
+    repeat(lambda number: hasher.save("saved"), 30)
+
+
+def save_index() -> None:
+    """Add ten items, remove one and save, over and over; note each save that is done."""
+    from h2q import BinaryIndex
+
+    index, codes = BinaryIndex.open("saved"), np.load("codes.npy")
+
+    def change(number: int) -> None:
+        first = 1_000_000 + 10 * number
+        if first not in index:
+            index.add(codes[10 * number : 10 * number + 10], ids=range(first, first + 10))
+            index.remove([number])
+        if number % 7 == 6:
+            index.compact()
+        index.save()
+        with Path("acknowledged").open("a") as notes:
+            notes.write(f"{number}\n")
+
+    repeat(change, 40)
+
+
+def repeat(save: Callable[[int], Any], times: int) -> None:
+    """Save so many times; where Ctrl-C comes, the same save must succeed when it is repeated."""
+    number = 0
+    try:
+        for number in range(times):
+            save(number)
+    except KeyboardInterrupt:
+        save(number)
+        raise SystemExit(130) from None
+
+
+SAVES: dict[str, tuple[Callable[[], None], Command]] = {
+    "save quantizer": (save_quantizer, Command((), ("saved.safetensors",))),
+    "save hasher": (save_hasher, Command((), ("saved",))),
+    "save index": (save_index, Command((), ("acknowledged",), changes="saved")),
+}
+
+
+def state_of(path: Path) -> str:
+    """Return what a file or folder holds, as a checksum: equal where a reader sees the same.
+
+    Raises
+    ------
+    ValueError, OSError
+        If it cannot be read, or a part of it is damaged.
+    """
+    if not path.exists():
+        return "absent"
+    if (path / "manifest.json").exists():
+        return _state_of_index(path)
+    if path.is_dir() and any((path / name).exists() for name in ("hasher.json", "plan.json")):
+        return _state_of_run(path)
+    if path.is_dir():
+        return "files: " + ", ".join(sorted(file.name for file in path.iterdir()))
+    return digest(path.name, *_arrays_of(path))
+
+
+def _state_of_index(path: Path) -> str:
+    from h2q import BinaryIndex
+    from h2q.index import check_index
+
+    result = check_index(path)
+    if result.damages and "damaged" not in path.name:
+        raise ValueError(f"{path} is damaged: {result.damages}")
+    if result.damages:
+        return f"damaged, {result.items} items"
+    index = BinaryIndex.open(path)
+    return f"{len(index)} items {digest(index.ids, index.codes(index.ids))}"
+
+
+def _state_of_run(path: Path) -> str:
+    from h2q.experiments.store import ExperimentFolder
+
+    if (path / "hasher.json").exists():
+        from h2q import ImageHasher
+
+        hasher = ImageHasher.load(path)
+        return digest(*(value.numpy() for value in hasher.head_.state_dict().values()))
+    store = ExperimentFolder(path)
+    store.plan()
+    return f"{len(store.finished())} cells"
+
+
+def _arrays_of(path: Path) -> list[Any]:
+    from h2q.files import open_array, read_tensors
+
+    if path.suffix == ".safetensors":
+        return [value for _, value in sorted(read_tensors(path).tensors.items())]
+    if path.suffix == ".npz":
+        with np.load(path) as archive:
+            return [archive[name] for name in sorted(archive)]
+    return [open_array(path).read()] if path.suffix == ".npy" else [np.frombuffer(path.read_bytes(), np.uint8)]
+
+
+def digest(*values: Any) -> str:
+    """Return a checksum of strings and arrays."""
+    result = hashlib.sha256()
+    for value in values:
+        result.update(value.encode() if isinstance(value, str) else np.ascontiguousarray(value).tobytes())
+    return result.hexdigest()[:16]
+
+
+def index_fault(folder: Path) -> str | None:
+    """Return what is wrong with the index of `save_index`, given the saves that were acknowledged."""
+    from h2q import BinaryIndex
+
+    notes = folder / "acknowledged"
+    done = len(set(notes.read_text().split())) if notes.exists() else 0
+    ids = BinaryIndex.open(folder / "saved").ids
+    added = int(np.count_nonzero(ids >= 1_000_000))
+    # One more save may have been committed before it could be acknowledged.
+    if added not in (10 * done, 10 * done + 10) or int(ids[0]) != added // 10:
+        return f"{done} saves were acknowledged, and the index has the items of {added / 10}"
+    return None
+
+
+def prepare(folder: Path) -> None:
+    """Write the inputs of all commands."""
+    from PIL import Image
+    from sklearn.datasets import load_digits
+
+    from h2q import BinaryIndex, HouseholderQuantizer
+    from h2q.files import write_npy
+
+    digits = load_digits()
+    X = np.tile(digits.data.astype(np.float32), (20, 1))
+    np.save(folder / "x.npy", X)
+    np.save(folder / "y.npy", np.tile(digits.target, 20))
+    np.save(folder / "few.npy", X[:200])
+    np.save(folder / "few_labels.npy", digits.target[:200])
+    quantizer = HouseholderQuantizer(32, random_state=0).fit(X)
+    quantizer.save(folder / "q.safetensors")
+    codes = quantizer.encode(X)
+    with write_npy(folder / "codes.npy", codes.shape, codes.dtype) as write:
+        write(codes)
+    index = BinaryIndex(quantizer=quantizer)
+    index.add(X)
+    for name in ("index", "damaged"):
+        index.save(folder / name)
+    plain = BinaryIndex(32)
+    plain.add(codes[:1000])
+    plain.save(folder / "saved")
+    segment = next((folder / "damaged").glob("segment-*"))
+    content = bytearray(segment.read_bytes())
+    content[-100] ^= 1
+    segment.write_bytes(content)
+    (folder / "images").mkdir()
+    for number, image in enumerate(digits.images[:60]):
+        Image.fromarray((image * 15).astype(np.uint8)).save(folder / "images" / f"{number}.png")
+    (folder / "plan.toml").write_text(PLAN)
+    for name in ("index", "damaged", "saved"):
+        shutil.copytree(folder / name, folder / "pristine" / name)
+
+
+def prepare_learned(folder: Path) -> None:
+    """Write the inputs that need stage one: a hasher and an experiment."""
+    from h2q.datasets import load_dataset
+    from h2q.experiments import load_plan, run_plan
+    from h2q.hasher import ImageHasher
+
+    run_plan(load_plan(folder / "plan.toml"), folder / "done", progress=False)
+    ImageHasher(n_bits=16, image_size=32).fit(load_dataset("digits")).save(folder / "hasher")
+
+
+def reset(command: Command, folder: Path) -> None:
+    """Bring the folder into the state before the command."""
+    for name in command.outputs:
+        path = folder / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    if command.changes:
+        shutil.rmtree(folder / command.changes, ignore_errors=True)
+        shutil.copytree(folder / "pristine" / command.changes, folder / command.changes)
