@@ -29,6 +29,7 @@ hidden = [32]
 [scoring]
 k = 100
 """
+RUN = ("experiment", "run", "plan.toml", "-o", "new")
 TRAIN = ("train", "digits", "--image-size", "32", "--bits", "16", "--epochs", "2")
 
 
@@ -45,11 +46,14 @@ class Command:
         run.
     changes : str or None
         The folder that it changes; restored before each trial, and compared as the outputs are.
+    again : tuple of str
+        Further arguments after a kill, to continue.
     """
 
     arguments: tuple[str, ...]
     outputs: tuple[str, ...] = ()
     changes: str | None = None
+    again: tuple[str, ...] = ()
 
     @property
     def compared(self) -> str | None:
@@ -68,7 +72,7 @@ COMMANDS = {
     ),
     "experiment compare": Command(("experiment", "compare", "done", "done")),
     "experiment report": Command(("experiment", "report", "done", "-o", "new-report"), ("new-report",)),
-    "experiment run": Command(("experiment", "run", "plan.toml", "-o", "new"), ("new",)),
+    "experiment run": Command(RUN, ("new",)),
     "experiment show": Command(("experiment", "show", "plan.toml")),
     "experiment status": Command(("experiment", "status", "done")),
     "fit": Command(("fit", "x.npy", "--bits", "32", "-o", "new.safetensors"), ("new.safetensors",)),
@@ -81,10 +85,12 @@ COMMANDS = {
     "info": Command(("info", "q.safetensors")),
     "inspect": Command(("inspect", "codes.npy", "--labels", "y.npy")),
     "search": Command(("search", "index", "x.npy", "-k", "5", "-o", "new.npz"), ("new.npz",)),
-    "train": Command((*TRAIN, "-o", "new"), ("new", "new.run")),
+    "train": Command((*TRAIN, "-o", "new"), ("new", "new.run"), again=("--resume",)),
     # Further ways through the same commands.
-    "experiment run, two processes": Command(("experiment", "run", "plan.toml", "-o", "new", "-p", "2"), ("new",)),
-    "train, fine-tuned": Command((*TRAIN[:-1], "1", "--fine-tune", "1", "-o", "new"), ("new", "new.run")),
+    "experiment run, two processes": Command((*RUN, "-p", "2"), ("new",)),
+    "train, fine-tuned": Command(
+        (*TRAIN[:-1], "1", "--fine-tune", "1", "-o", "new"), ("new", "new.run"), again=("--resume",)
+    ),
     "check --repair": Command(("check", "damaged", "--repair"), changes="damaged"),
 }
 
@@ -102,11 +108,12 @@ def missing_commands() -> set[str]:
     return {name for name in names if tuple(name.split()) not in run or name not in COMMANDS}
 
 
-def run_command(name: str) -> None:
-    """Run a command as the program does."""
+def run_command(name: str, *, again: bool = False) -> None:
+    """Run a command as the program does, perhaps after a kill."""
     from h2q.cli import main
 
-    sys.argv = ["h2q", *COMMANDS[name].arguments]
+    command = COMMANDS[name]
+    sys.argv = ["h2q", *command.arguments, *(command.again if again else ())]
     main()
 
 
@@ -251,9 +258,9 @@ def prepare(folder: Path) -> None:
     from h2q.files import write_npy
 
     digits = load_digits()
-    X = np.tile(digits.data.astype(np.float32), (20, 1))
+    X = np.tile(digits.data.astype(np.float32), (4, 1))
     np.save(folder / "x.npy", X)
-    np.save(folder / "y.npy", np.tile(digits.target, 20))
+    np.save(folder / "y.npy", np.tile(digits.target, 4))
     np.save(folder / "few.npy", X[:200])
     np.save(folder / "few_labels.npy", digits.target[:200])
     quantizer = HouseholderQuantizer(32, random_state=0).fit(X)
