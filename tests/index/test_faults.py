@@ -1,7 +1,10 @@
 """What a folder promises: nothing acknowledged is lost or doubled, and no damaged byte is ever answered from."""
 
 import json
+import os
 import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -79,7 +82,9 @@ def test_a_killed_process_loses_nothing_that_it_acknowledged(
         first = max(before) + 1
         assert after in (before, before.difference([min(before)]).union(range(first, first + 10)))
         assert_holds(folder, after)
-    BinaryIndex.open(folder).save()
+    index = BinaryIndex.open(folder)
+    index.compact()
+    index.save()
     assert {file.name.split("-")[0] for file in folder.iterdir()} <= {
         "manifest.json", "manifest.backup.json", ".lock", "segment", "removed"
     }  # fmt: skip
@@ -171,6 +176,54 @@ def test_what_a_killed_save_left_is_deleted_first(folder: Path) -> None:
         index.save()
     assert not temporary.exists()
     assert_holds(folder, set(range(50)))
+
+
+def test_an_unchanged_index_is_not_written(folder: Path) -> None:
+    def content() -> dict[str, tuple[int, int]]:
+        files = [folder, *folder.iterdir()]
+        return {file.name: (file.stat().st_mtime_ns, file.stat().st_ino) for file in files}
+
+    before = content()
+    with BinaryIndex.open(folder) as index:
+        index.search(codes_of([1]))
+        index.refresh()
+        index.save()
+    assert content() == before
+    other = BinaryIndex.open(folder)
+    with BinaryIndex.open(folder) as index:
+        index.add(codes_of([60]), ids=[60])
+    changed = content()
+    assert changed != before
+    other.refresh()
+    other.save()
+    assert content() == changed
+    assert_holds(folder, {*range(50), 60})
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
+def test_an_index_in_a_read_only_folder_is_opened_and_closed(folder: Path) -> None:
+    (folder / ".lock").unlink()
+    code = (
+        "import os, sys\n"
+        "from h2q import BinaryIndex\n"
+        "BinaryIndex.open(sys.argv[1])\n"  # imports, which another user might not be allowed
+        "if os.getuid() == 0: os.setuid(65534)\n"
+        "with BinaryIndex.open(sys.argv[1]) as index:\n"
+        "    print(len(index))\n"
+        "index = BinaryIndex.open(sys.argv[1])\n"
+        "index.remove([3])\n"
+        "try:\n"
+        "    index.save()\n"
+        "except PermissionError:\n"
+        "    print('refused')\n"
+    )
+    for path in (folder, *folder.parents[:3]):
+        path.chmod(0o555 if path == folder else 0o755)
+    try:
+        done = subprocess.run([sys.executable, "-c", code, folder], capture_output=True, text=True, check=False)
+    finally:
+        folder.chmod(0o755)
+    assert (done.stdout.split(), done.stderr) == (["50", "refused"], "")
 
 
 @pytest.fixture

@@ -369,7 +369,7 @@ class BinaryIndex(Index):
         warm_up(state.segments, state.n_bits, state.quantizer)
 
     def save(self, path: str | os.PathLike[str] | None = None, *, timeout: float = _TIMEOUT) -> None:
-        """Write the index to a folder; what is already there is not written again.
+        """Write the index to a folder; what is already there is not written again, and without changes nothing is.
 
         A save that fails or is killed leaves the index that was there as it was. A new index replaces one that is in
         the folder. Changes that another process saved since this index was opened are taken up, if they concern other

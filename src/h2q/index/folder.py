@@ -32,6 +32,7 @@ from h2q.files import (
     read_checked_json,
     read_json,
     read_tensors,
+    reclaim,
     verify_tensors,
     write_checked_json,
     write_tensors,
@@ -172,6 +173,7 @@ class IndexFolder:
     def delete_left_overs(self) -> None:
         """Delete what interrupted saves left; never raises for a file that cannot be deleted."""
         with suppress(OSError, FileFormatError):
+            reclaim(self.path)
             for path in self.left_overs():
                 with suppress(OSError):
                     path.unlink()

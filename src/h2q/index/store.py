@@ -77,6 +77,9 @@ class IndexStore:
                 raise ValueError("path is missing: the index has not been saved yet")
             if own is not None and folder.path == own.path:
                 folder = own
+                view = self._view
+                if view.state is view.saved and view.pending is None and folder.holds_index():
+                    return
             with folder.locked(timeout):
                 # The folder may have been deleted since it was opened.
                 if folder is own and folder.holds_index():
@@ -116,7 +119,9 @@ class IndexStore:
                 f"another index was saved to {folder.path} since this one was opened; save to another folder"
             )
         disk = folder.read()
-        self._view = _View(merge(saved, view.state, disk, may_be_there=view.pending is not None), folder, disk)
+        unchanged = view.state is saved
+        state = disk if unchanged else merge(saved, view.state, disk, may_be_there=view.pending is not None)
+        self._view = _View(state, folder, disk)
 
     def _write(self, folder: IndexFolder, state: IndexState) -> None:
         """Write a state to a locked folder; whatever happens, adopt it if and only if it was committed."""
