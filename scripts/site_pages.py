@@ -15,7 +15,10 @@ from mkdocs.structure.pages import Page
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "src" / "h2q"
 # In the order of the data.
-ROOMS = ("quantization", "index", "hamming", "evaluation", "comparison", "similarity", "hasher", "datasets", "plots")
+ROOMS = (
+    "quantization", "index", "hamming", "evaluation", "comparison", "similarity", "hasher", "datasets", "plots", "converters",
+    "integrations",
+)  # fmt: skip
 # Folders beside docs/, which the site has inside: links from the pages are changed accordingly.
 OUTSIDE = re.compile(r"\]\((?:\.\./)+(benchmarks/[\w/.]+\.md)")
 
@@ -60,18 +63,19 @@ def benchmarks() -> list[Path]:
 
 
 def public_names(room: Path) -> list[str]:
-    """Return the dotted names of what a room gives to its users, from the imports of its `__init__`."""
+    """Return the dotted names of what a room gives its users: what its `__init__` imports, or else its modules."""
     stub = room / "__init__.pyi"
     tree = ast.parse((stub if stub.exists() else room / "__init__.py").read_text())
     package = f"h2q.{room.relative_to(PACKAGE).as_posix().replace('/', '.')}"
     imports = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
     modules = {node: f"{package}.{node.module}" if node.level == 1 else str(node.module) for node in imports}
-    return [
+    names = [
         f"{module}.{alias.name}"
         for node, module in modules.items()
         if module.startswith(f"{package}.") and not module.startswith(f"{package}.losses")
         for alias in node.names
     ]
+    return names or [f"{package}.{path.stem}" for path in sorted(room.glob("[!_]*.py"))]
 
 
 def losses() -> dict[str, str]:
