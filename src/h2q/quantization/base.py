@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from h2q.checks import AllowZeroRows, as_codes, as_embeddings
+from h2q.checks import AllowZeroRows, as_codes, as_embeddings, check_integer
 from h2q.errors import describe
 from h2q.quantization.codes import unpack_bits
 from h2q.quantization.objectives import row_errors
-from h2q.quantization.sampling import is_batches, iterate_batches
+from h2q.quantization.sampling import as_generator, is_batches, iterate_batches
 from h2q.quantization.scoring import METRICS, AsymmetricQueries, EncodedItems, linear_queries
 from h2q.quantization.threads import in_order
 
@@ -38,6 +38,7 @@ class BaseQuantizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     """From embeddings to codes: ``sgn((x - mean_) projection_)``, decoded as ``mean_ + b reconstruction_``."""
 
     center: bool
+    max_samples: int
     random_state: Any
 
     mean_: NDArray[np.float32]
@@ -230,9 +231,8 @@ class BaseQuantizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             If `codes` are not codes of `n_bits_` bits.
         """
         check_is_fitted(self)
-        packed = as_codes(codes, self.n_bits_)
+        packed, rows = as_codes(codes, self.n_bits_), chunk_rows(self.n_bits_)
         embeddings = np.empty((len(packed), self.n_features_in_), np.float32)
-        rows = chunk_rows(self.n_bits_)
         for start in range(0, len(packed), rows):
             signs = np.where(unpack_bits(packed[start : start + rows], self.n_bits_), np.float32(1), np.float32(-1))
             np.matmul(signs, self.reconstruction_, out=embeddings[start : start + rows])
@@ -260,8 +260,7 @@ class BaseQuantizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             If `X` is not an array of embeddings of the width that was fitted.
         """
         check_is_fitted(self)
-        errors = np.concatenate(list(self._map_rows(X, lambda centered, z: row_errors(z))))
-        return float(errors.mean())
+        return float(np.concatenate(list(self._map_rows(X, lambda centered, z: row_errors(z)))).mean())
 
     def fingerprint(self) -> str:
         """Return a hash of all that determines codes and scores: equal before `save` and after loading.
@@ -281,8 +280,7 @@ class BaseQuantizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         header = json.dumps([type(self).__name__, parameters], default=lambda value: value.item())
         hasher = xxhash.xxh3_128(header.encode())
         for name, shape in self.tensor_shapes(self.n_bits_, self.n_features_in_).items():
-            hasher.update(f"{name}{shape}".encode())
-            hasher.update(np.ascontiguousarray(getattr(self, name)).tobytes())
+            hasher.update(f"{name}{shape}".encode() + np.ascontiguousarray(getattr(self, name)).tobytes())
         return hasher.hexdigest()
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -321,6 +319,14 @@ class BaseQuantizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
+
+    def _check_parameters(self) -> None:
+        check_integer(self.max_samples, "max_samples", low=1)
+
+    def _start_fit(self) -> np.random.Generator:
+        """Check the parameters; return the generator of all that is drawn."""
+        self._check_parameters()
+        return as_generator(self.random_state)
 
     @property
     def _allow_zero_rows(self) -> AllowZeroRows:

@@ -14,7 +14,7 @@ from h2q.quantization.flips import Decoder, refine_codes, score_scalars
 from h2q.quantization.objectives import OBJECTIVES, scale_rows
 from h2q.quantization.reduction import principal_components
 from h2q.quantization.registry import register
-from h2q.quantization.sampling import as_generator, sample_rows
+from h2q.quantization.sampling import sample_rows
 from h2q.quantization.scoring import AsymmetricQueries, EncodedItems
 from h2q.quantization.sgd import Schedule, learn_rotation
 from h2q.quantization.threads import in_order
@@ -117,10 +117,7 @@ class RefinedQuantizer(BaseQuantizer):
         TypeError, ValueError
             If the embeddings or a parameter are invalid; the message says what is expected.
         """
-        if self.n_bytes is not None:
-            check_integer(self.n_bytes, "n_bytes", low=2)
-        check_integer(self.max_samples, "max_samples", low=1)
-        generator = as_generator(self.random_state)
+        generator = self._start_fit()
         rows = sample_rows(X, self.max_samples, generator)
         n, d = rows.shape
         k = self._check_bits(n, d)
@@ -155,6 +152,11 @@ class RefinedQuantizer(BaseQuantizer):
         self.ranges_ = np.array([np.quantile(logarithms, ends), np.quantile(offsets, ends)], np.float32)
         self.__dict__.pop("_decoder", None)
         return self
+
+    def _check_parameters(self) -> None:
+        super()._check_parameters()
+        if self.n_bytes is not None:
+            check_integer(self.n_bytes, "n_bytes", low=2)
 
     def _check_bits(self, n: int, d: int) -> int:
         """Return the number of bits for n rows of d features."""

@@ -8,11 +8,11 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from h2q.checks import check_integer, check_n_bits
+from h2q.checks import check_n_bits
 from h2q.errors import describe
 from h2q.quantization.base import BaseQuantizer, chunk_rows
 from h2q.quantization.reduction import principal_components
-from h2q.quantization.sampling import as_generator, may_share_memory, sample_rows
+from h2q.quantization.sampling import may_share_memory, sample_rows
 from h2q.quantization.similar_rows import (
     POWERS,
     LabeledRows,
@@ -30,7 +30,6 @@ class RotationQuantizer(BaseQuantizer):
 
     n_bits: int | None
     whitening: float | str
-    max_samples: int
     whitening_: float
     rotation_: NDArray[np.float32]
 
@@ -60,8 +59,7 @@ class RotationQuantizer(BaseQuantizer):
         TypeError, ValueError
             If the embeddings, the labels or a parameter are invalid; the message says what is expected.
         """
-        self._check_parameters()
-        generator = as_generator(self.random_state)
+        generator = self._start_fit()
         if self.whitening == "auto" and (y is not None or pairs is not None):
             rows, similar = sample_similar_rows(
                 X, y, pairs, self.max_samples, generator, allow_zero_rows=self._allow_zero_rows
@@ -121,6 +119,7 @@ class RotationQuantizer(BaseQuantizer):
         return best_power(precisions)
 
     def _check_parameters(self) -> None:
+        super()._check_parameters()
         if self.n_bits is not None:
             check_n_bits(self.n_bits)
         if not isinstance(self.center, (bool, np.bool_)):
@@ -132,7 +131,6 @@ class RotationQuantizer(BaseQuantizer):
                 raise TypeError(f'whitening must be a number from 0 to 1, or "auto"; got {describe(self.whitening)}')
             if not 0 <= self.whitening <= 1:
                 raise ValueError(f"whitening must be from 0 (none) to 1 (unit variance); got {self.whitening}")
-        check_integer(self.max_samples, "max_samples", low=1)
 
     @classmethod
     def tensor_shapes(cls, n_bits: int, n_features: int) -> dict[str, tuple[int, ...]]:
