@@ -14,9 +14,11 @@ MAX_FUNCTION, MAX_FILE = 60, 400
 # Each with its reason.
 EXCEPTIONS = {
     "src/h2q/cli/fit.py:fit": "a command declares each option on lines of its own (36 lines here)",
+    "src/h2q/cli/search.py:search": "a command declares each option on lines of its own (33 lines here)",
     "src/h2q/cli/train.py:train": "a command declares each option on lines of its own (46 lines here)",
     "src/h2q/hasher/image_hasher.py": "one public class; 166 lines are docstrings",
     "src/h2q/index/exact.py": "one public class; 224 lines are docstrings",
+    "src/h2q/quantization/base.py": "one public class; 212 lines are docstrings",
     "src/h2q/quantization/refined.py": "one public class and its mathematics; 225 lines are docstrings",
     "src/h2q/similarity/fine_tuning.py:fine_tune": "a public function with sixteen parameters, one per line",
 }

@@ -37,6 +37,9 @@ def library_index(quantizer_file: Path) -> h2q.BinaryIndex:
         ({"scoring": "asymmetric"}, ["--scoring", "asymmetric"]),
         ({"scoring": "hamming"}, ["--scoring", "hamming"]),
         ({"rerank": 50}, ["--rerank", "50"]),
+        ({"n_bits": 12}, ["--bits", "12"]),
+        ({"prefix": 12, "shortlist": 30}, ["--prefix", "12", "--shortlist", "30"]),
+        ({"prefix": 12, "scoring": "hamming"}, ["--prefix", "12", "--scoring", "hamming"]),
     ],
 )
 def test_search_is_what_the_library_does(
@@ -196,6 +199,20 @@ def test_index_refuses(
         (2, ["index", "queries.npy", "-k", "0"], "Invalid value for '-k'"),
         (2, ["index", "queries.npy", "-k", "5", "--radius", "3"], "-k: it does not go with --radius"),
         (2, ["index", "queries.npy", "--rerank", "5"], "--rerank: expected at least -k, which is 10; got 5"),
+        (2, ["index", "queries.npy", "--bits", "99"], "--bits: the codes have 32 bits; got 99"),
+        (2, ["index", "queries.npy", "--bits", "8", "--prefix", "8"], "--prefix: it compares whole codes in the end"),
+        (2, ["index", "queries.npy", "--shortlist", "50"], "--shortlist: it needs --prefix"),
+        (
+            2,
+            ["index", "queries.npy", "--prefix", "8", "--shortlist", "9"],
+            "--shortlist: expected at least -k, which is 10; got 9",
+        ),
+        (
+            2,
+            ["index", "queries.npy", "--prefix", "8"],
+            "--prefix: without --shortlist it promises the exact result, which needs --scoring hamming",
+        ),
+        (2, ["index", "queries.npy", "--radius", "3", "--bits", "8"], "--bits: it does not go with --radius"),
         (2, ["index", "queries.npy", "-o", "found.csv"], "expected a name that ends in .npz or .json; got found.csv"),
         (2, ["index", "queries.npy", "--scoring", "cosine"], "'cosine' is not one of 'auto', 'hamming', 'asymmetric'"),
     ],

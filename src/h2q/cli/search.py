@@ -40,6 +40,16 @@ def search(
     rerank: Annotated[
         int | None, typer.Option(min=1, help="Re-rank this many candidates by the embeddings that the index keeps.")
     ] = None,
+    bits: Annotated[
+        int | None, typer.Option(min=1, help="Compare only this many first bits, as nested codes allow. Default: all.")
+    ] = None,
+    prefix: Annotated[
+        int | None, typer.Option(min=1, help="Compare this many first bits, then whole codes of the nearest by these.")
+    ] = None,
+    shortlist: Annotated[
+        int | None,
+        typer.Option(min=1, help="Items that --prefix lets through. Default: what the exact result needs (hamming)."),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write ids and distances of all queries: .npz or .json.")
     ] = None,
@@ -47,14 +57,14 @@ def search(
 ) -> None:
     """Find the nearest items of each query.
 
-    The result is exact; ties go to the lower id.
+    The result is exact, unless --shortlist is given; ties go to the lower id.
     """
     from h2q.files import open_array
     from h2q.index import open_index
 
     if output is not None:
         check_output(output, ".npz", ".json")
-    _check_options(k, radius, scoring, rerank)
+    _check_options(k, radius, scoring, rerank, {"--bits": bits, "--prefix": prefix, "--shortlist": shortlist})
     k = k or _K
     index, stored = open_index(folder), open_array(queries)
     if rerank is not None and not getattr(index, "keeps_embeddings", True):
@@ -63,6 +73,7 @@ def search(
         )
     if stored.holds_codes and scoring is Scoring.asymmetric:
         raise typer.BadParameter(f"it needs embeddings; {queries} holds codes", param_hint="--scoring")
+    _check_prefix(bits, prefix, shortlist, index.n_bits, stored.holds_codes or scoring is Scoring.hamming)
     vectors = stored.read()
     index.warm_up()
     began = time.perf_counter()
@@ -70,7 +81,9 @@ def search(
     if radius is not None:
         neighbors = index.search_radius(vectors, radius)
     else:
-        neighbors = index.search(vectors, k, scoring=scoring.value, rerank=rerank)
+        neighbors = index.search(
+            vectors, k, scoring=scoring.value, rerank=rerank, n_bits=bits, prefix=prefix, shortlist=shortlist
+        )
     seconds = time.perf_counter() - began
     if output is not None:
         _write(output, neighbors)
@@ -90,10 +103,13 @@ def search(
         print(f"results saved to {output}")
 
 
-def _check_options(k: int | None, radius: int | None, scoring: Scoring, rerank: int | None) -> None:
+def _check_options(
+    k: int | None, radius: int | None, scoring: Scoring, rerank: int | None, prefixes: dict[str, int | None]
+) -> None:
     """Refuse options that exclude each other."""
     if radius is not None:
-        for option, given in (("-k", k), ("--rerank", rerank), ("--scoring", scoring is not Scoring.auto or None)):
+        options = {"-k": k, "--rerank": rerank, "--scoring": scoring is not Scoring.auto or None} | prefixes
+        for option, given in options.items():
             if given is not None:
                 raise typer.BadParameter(
                     f"it does not go with --radius, which returns all items within {radius} bits; omit one of them",
@@ -101,6 +117,27 @@ def _check_options(k: int | None, radius: int | None, scoring: Scoring, rerank: 
                 )
     if rerank is not None and rerank < (k or _K):
         raise typer.BadParameter(f"expected at least -k, which is {k or _K}; got {rerank}", param_hint="--rerank")
+    bits, prefix, shortlist = (prefixes[option] for option in ("--bits", "--prefix", "--shortlist"))
+    if bits is not None and prefix is not None:
+        raise typer.BadParameter("it compares whole codes in the end; omit --bits", param_hint="--prefix")
+    if shortlist is not None and prefix is None:
+        raise typer.BadParameter("it needs --prefix, the bits by which items are let through", param_hint="--shortlist")
+    if shortlist is not None and shortlist < (rerank or k or _K):
+        raise typer.BadParameter(
+            f"expected at least {'--rerank' if rerank else '-k'}, which is {rerank or k or _K}; got {shortlist}",
+            param_hint="--shortlist",
+        )
+
+
+def _check_prefix(bits: int | None, prefix: int | None, shortlist: int | None, n_bits: int, hamming: bool) -> None:
+    """Refuse prefixes that the codes or the scoring do not have."""
+    for option, given in (("--bits", bits), ("--prefix", prefix)):
+        if given is not None and given > n_bits:
+            raise typer.BadParameter(f"the codes have {n_bits} bits; got {given}", param_hint=option)
+    if prefix is not None and shortlist is None and not hamming:
+        raise typer.BadParameter(
+            "without --shortlist it promises the exact result, which needs --scoring hamming", param_hint="--prefix"
+        )
 
 
 def _line(neighbors: Any) -> str:

@@ -15,7 +15,7 @@ from h2q.errors import FileFormatError
 from h2q.index.folder import MANIFEST
 from h2q.index.items import check_items, columns_of
 from h2q.index.neighbors import Neighbors, RadiusNeighbors
-from h2q.index.options import check_options, choose_scoring
+from h2q.index.options import check_options, check_prefix, choose_scoring
 from h2q.index.protocol import Index
 from h2q.index.searching import search_in_steps, warm_up, within
 from h2q.index.segments import find_ids, gather, join
@@ -266,6 +266,9 @@ class BinaryIndex(Index):
         *,
         scoring: str = "auto",
         rerank: int | None = None,
+        n_bits: int | None = None,
+        prefix: int | None = None,
+        shortlist: int | None = None,
         where: Any = None,
         columns: Sequence[str] | None = None,
     ) -> Neighbors:
@@ -285,6 +288,16 @@ class BinaryIndex(Index):
         rerank : int, optional
             Number of candidates, at least k: take these by the scoring, and return the k nearest of them by their
             float embeddings, which the index must keep.
+        n_bits : int, optional
+            Compare only the first bits of the codes. A `NestedQuantizer` makes codes whose prefixes are good codes; of
+            other codes these are just the first n_bits bits. Default: all.
+        prefix : int, optional
+            Search in two passes: compare this many first bits of all codes by the Hamming distance, then score only the
+            items that are nearest by these.
+        shortlist : int, optional
+            Number of items of each query that the first pass lets through, at least k (and `rerank`). Default: the
+            result is exactly that of a search without `prefix`, which needs Hamming scoring; queries for which the
+            prefix does not prove it are searched without.
         where, columns : optional
             Not supported yet.
 
@@ -297,7 +310,7 @@ class BinaryIndex(Index):
         Raises
         ------
         TypeError, ValueError
-            If queries are neither codes nor embeddings, k is out of range, or a scoring lacks what it needs.
+            If queries are neither codes nor embeddings, an option is out of range, or a scoring lacks what it needs.
 
         Examples
         --------
@@ -316,6 +329,7 @@ class BinaryIndex(Index):
         if rerank is not None:
             rerank = min(check_integer(rerank, "rerank", low=k), len(state))
         scoring = choose_scoring(scoring, checked, self.metric, keeps_embeddings=self.keeps_embeddings, rerank=rerank)
+        n_bits, two_passes = check_prefix(n_bits, prefix, shortlist, state.n_bits, rerank or k, scoring)
         return search_in_steps(
             state.segments,
             checked,
@@ -324,6 +338,8 @@ class BinaryIndex(Index):
             scoring=scoring,
             metric=self.metric,
             candidates=rerank,
+            n_bits=n_bits,
+            prefix=two_passes,
         )
 
     def search_radius(

@@ -5,11 +5,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from h2q.checks import check_n_bits
+from h2q.checks import check_integer, check_n_bits
 from h2q.errors import describe
+from h2q.index.prefixes import Prefix
 from h2q.quantization.scoring import METRICS
 
-__all__ = ["check_options", "choose_scoring"]
+__all__ = ["check_options", "check_prefix", "choose_scoring"]
 
 
 def check_options(n_bits: int | None, quantizer: Any, keep_embeddings: bool, metric: str) -> int:
@@ -73,3 +74,38 @@ def choose_scoring(
         row = int(np.flatnonzero(~queries.any(axis=1))[0])
         raise ValueError(f"queries has an all-zero row (row {row}), which has no cosine; remove such rows")
     return scoring
+
+
+def check_prefix(
+    n_bits: int | None, prefix: int | None, shortlist: int | None, code_bits: int, k: int, scoring: str
+) -> tuple[int | None, Prefix | None]:
+    """Return the bits that are scored (None: all) and the first pass of a search (None: there is one pass).
+
+    Raises
+    ------
+    TypeError, ValueError
+        See `h2q.index.BinaryIndex.search`.
+
+    Examples
+    --------
+    >>> check_prefix(None, 64, 100, 384, 10, "hamming")
+    (None, Prefix(n_bits=64, shortlist=100))
+    """
+    if n_bits is not None:
+        n_bits = check_integer(n_bits, "n_bits", low=1, high=code_bits)
+        n_bits = None if n_bits == code_bits else n_bits
+    if prefix is None:
+        if shortlist is not None:
+            raise ValueError("shortlist needs prefix, the bits by which items are let through: search(..., prefix=64)")
+        return n_bits, None
+    if n_bits is not None:
+        raise ValueError("prefix and n_bits exclude each other: the second pass compares whole codes")
+    prefix = check_integer(prefix, "prefix", low=1, high=code_bits)
+    if shortlist is not None:
+        shortlist = check_integer(shortlist, "shortlist", low=k)
+    elif scoring != "hamming":
+        raise ValueError(
+            "prefix without shortlist promises the exact result, which only the Hamming distance can prove: pass "
+            'shortlist, the number of items to score, or scoring="hamming"'
+        )
+    return n_bits, Prefix(prefix, shortlist)

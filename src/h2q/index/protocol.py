@@ -91,10 +91,16 @@ class Index(ABC):
         *,
         scoring: str = "auto",
         rerank: int | None = None,
+        n_bits: int | None = None,
+        prefix: int | None = None,
+        shortlist: int | None = None,
         where: Any = None,
         columns: Sequence[str] | None = None,
     ) -> Neighbors:
         """Return the k nearest items of each query, nearest first.
+
+        With `n_bits`, only the first bits of the codes count. With `prefix`, the first bits choose the items whose
+        whole codes are compared: `shortlist` items, or as many as the exact result needs.
 
         With `where`, a condition on metadata such as ``"year >= 2020 and label in ('cat', 'dog')"`` (see
         `h2q.index.filters.parse_filter`), the k nearest of the items that fulfil it. With `columns`, the result holds

@@ -6,10 +6,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from h2q.checks import bytes_per_code
 from h2q.hamming.asymmetric import AsymmetricScan
 from h2q.hamming.neighbors import Neighbors, RadiusNeighbors
 from h2q.hamming.scans import NearestScan, RadiusScan
 from h2q.index.columns import Columns
+from h2q.index.prefixes import Prefix, nearest_by_prefix_and_codes, nearest_by_prefix_and_estimates
 from h2q.index.segments import Segment, gather
 
 __all__ = ["nearest_by_codes", "nearest_by_estimates", "rerank", "search_in_steps", "warm_up", "within"]
@@ -17,12 +19,28 @@ __all__ = ["nearest_by_codes", "nearest_by_estimates", "rerank", "search_in_step
 _STEP_QUERIES, _STEP_BYTES = 4096, 256 << 20
 
 
-def nearest_by_codes(segments: Sequence[Segment], codes: NDArray[np.uint8], k: int) -> Neighbors:
-    """Return the k items nearest to each code by Hamming distance; there must be at least k items."""
-    scan = NearestScan(codes, k)
-    for segment in segments:
-        scan.add(segment.codes, segment.ids, segment.alive)
-    return scan.finish()
+def nearest_by_codes(
+    segments: Sequence[Segment],
+    codes: NDArray[np.uint8],
+    k: int,
+    *,
+    n_bits: int | None = None,
+    prefix: Prefix | None = None,
+) -> Neighbors:
+    """Return the k items nearest to each code by Hamming distance; there must be at least k items.
+
+    Only the first `n_bits` count, if given; with a prefix, only items that it lets through.
+    """
+    if prefix is None:
+        scan = NearestScan(codes, k, n_bits=n_bits)
+        for segment in segments:
+            scan.add(segment.codes, segment.ids, segment.alive)
+        return scan.finish()
+    neighbors, exact = nearest_by_prefix_and_codes(segments, codes, k, prefix)
+    if prefix.shortlist is None and not exact.all():
+        rest = nearest_by_codes(segments, codes[~exact], k)
+        neighbors.ids[~exact], neighbors.distances[~exact] = rest.ids, rest.distances
+    return neighbors
 
 
 def nearest_by_estimates(
@@ -53,7 +71,8 @@ def nearest_by_estimates(
         scan = AsymmetricScan(weights, k, scales=tables[0], offsets=tables[1])
     for segment in segments:
         scalars = None if tables is None else segment.columns["scalars"]
-        scan.add(segment.codes, segment.ids, segment.alive, scalars)
+        # Weights of a prefix are those of the first bits.
+        scan.add(segment.codes[:, : bytes_per_code(weights.shape[1])], segment.ids, segment.alive, scalars)
     neighbors = scan.finish()
     distances = neighbors.distances
     if tables is None:
@@ -123,6 +142,8 @@ def search_in_steps(
     scoring: str,
     metric: str = "cosine",
     candidates: int | None = None,
+    n_bits: int | None = None,
+    prefix: Prefix | None = None,
     step_bytes: int = _STEP_BYTES,
 ) -> Neighbors:
     """Search for some queries at a time, as many as fit in `step_bytes` of working memory.
@@ -143,6 +164,10 @@ def search_in_steps(
         Distance that asymmetric scoring estimates, and that re-ranking computes.
     candidates : int, optional
         Number of items to re-rank by the embeddings that the index keeps.
+    n_bits : int, optional
+        Score by the first bits of the codes. Default: all.
+    prefix : Prefix, optional
+        Score only the items that are near by the first bits.
     step_bytes : int
         Working memory.
     """
@@ -152,19 +177,27 @@ def search_in_steps(
         return Neighbors(np.zeros((len(queries), 0), np.int64), empty)
     n_candidates = k if candidates is None else candidates
     n_features = 0 if candidates is None else queries.shape[1]
-    # Ids, distances and their order, kept and new; twice the embeddings of the candidates.
-    step = max(1, min(_STEP_QUERIES, step_bytes // (n_candidates * (64 + 8 * n_features))))
+    # Ids, distances and their order, kept and new; twice the embeddings of the candidates, or the codes let through.
+    per_query = n_candidates * (64 + 8 * n_features)
+    if prefix is not None:
+        width = segments[0].codes.shape[1]
+        per_query += prefix.size(n_candidates, sum(len(segment) for segment in segments)) * (64 + 2 * width)
+    step = max(1, min(_STEP_QUERIES, step_bytes // per_query))
     parts = []
     # No queries are one step, too: it gives the shapes.
     for start in range(0, max(len(queries), 1), step):
         some = queries[start : start + step]
         if scoring == "asymmetric":
-            prepared = quantizer.asymmetric_queries(some, metric)
-            tables = quantizer.scalar_tables(metric)
-            neighbors = nearest_by_estimates(segments, prepared.weights, prepared.constants, tables, n_candidates)
+            prepared = quantizer.asymmetric_queries(some, metric, n_bits=n_bits)
+            estimates = prepared.weights, prepared.constants, quantizer.scalar_tables(metric), n_candidates
+            if prefix is None:
+                neighbors = nearest_by_estimates(segments, *estimates)
+            else:
+                codes = quantizer.encode_queries(some)
+                neighbors = nearest_by_prefix_and_estimates(segments, codes, *estimates, prefix)
         else:
             codes = some if some.dtype == np.uint8 else quantizer.encode_queries(some)
-            neighbors = nearest_by_codes(segments, codes, n_candidates)
+            neighbors = nearest_by_codes(segments, codes, n_candidates, n_bits=n_bits, prefix=prefix)
         if candidates is not None:
             neighbors = rerank(segments, some, neighbors.ids, k, metric)
         parts.append(neighbors)

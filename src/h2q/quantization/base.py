@@ -158,7 +158,7 @@ class BaseQuantizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         """
         return None
 
-    def asymmetric_queries(self, Q: Any, metric: str = "cosine") -> AsymmetricQueries:
+    def asymmetric_queries(self, Q: Any, metric: str = "cosine", *, n_bits: int | None = None) -> AsymmetricQueries:
         """Prepare float queries for scoring codes: finer than the Hamming distance, at no memory.
 
         The estimated distance of query q and item x with code b, b_j = 1 or -1, is
@@ -172,18 +172,18 @@ class BaseQuantizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         metric : {"cosine", "euclidean", "inner_product"}
             Distance to estimate: 1 - cosine, the squared Euclidean distance, or the negative inner product. If `center`
             is False, items count as scaled to unit norm.
+        n_bits : int, optional
+            Score by the first bits alone.
 
         Returns
         -------
         AsymmetricQueries
-            Weights of shape (n_queries, n_bits_), constants of shape (n_queries,).
+            Weights of shape (n_queries, n_bits), constants of shape (n_queries,).
 
         Raises
         ------
-        sklearn.exceptions.NotFittedError
-            Before `fit`.
-        TypeError, ValueError
-            If `Q` is not an array of embeddings of the width that was fitted, or there is no such metric.
+        sklearn.exceptions.NotFittedError, TypeError, ValueError
+            As in `encode`; or there is no such metric, or the codes have fewer bits.
 
         Examples
         --------
@@ -200,7 +200,12 @@ class BaseQuantizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         check_is_fitted(self)
         # A zero query has no cosine, but Euclidean distances and inner products.
         queries = self._check_queries(Q, metric, allow_zero_rows=metric != "cosine")
-        return linear_queries(queries, self.mean_, self.reconstruction_, self.spread_, metric)
+        n_bits = check_integer(self.n_bits_ if n_bits is None else n_bits, "n_bits", low=1, high=self.n_bits_)
+        return linear_queries(queries, self.mean_, self._decoder_of(n_bits), self.spread_, metric)
+
+    def _decoder_of(self, n_bits: int) -> NDArray[np.float32]:
+        """Return the linear decoder of the first bits."""
+        return self.reconstruction_[:n_bits]
 
     def _check_queries(self, Q: Any, metric: str, *, allow_zero_rows: bool) -> NDArray[np.float32]:
         if metric not in METRICS:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from h2q.checks import AllowZeroRows, check_integer
+from h2q.errors import describe
 from h2q.progress import progress_bar
 from h2q.quantization.base import BaseQuantizer
 from h2q.quantization.flips import Decoder, refine_codes, score_scalars
@@ -283,7 +284,7 @@ class RefinedQuantizer(BaseQuantizer):
             offsets *= 2
         return scales.astype(np.float32), offsets.astype(np.float32)
 
-    def asymmetric_queries(self, Q: Any, metric: str = "cosine") -> AsymmetricQueries:
+    def asymmetric_queries(self, Q: Any, metric: str = "cosine", *, n_bits: int | None = None) -> AsymmetricQueries:
         """Prepare float queries for scoring codes.
 
         The estimated distance of query q and item x with code b, b_j = 1 or -1, is
@@ -297,6 +298,8 @@ class RefinedQuantizer(BaseQuantizer):
         metric : {"cosine", "euclidean", "inner_product"}
             Distance to estimate: 1 - cosine, or the squared Euclidean distance or the negative inner product of query
             and item, both scaled to unit norm.
+        n_bits : int, optional
+            Only all bits: the scalars belong to the whole code.
 
         Returns
         -------
@@ -306,9 +309,14 @@ class RefinedQuantizer(BaseQuantizer):
         Raises
         ------
         sklearn.exceptions.NotFittedError, TypeError, ValueError
-            As in `encode`; or there is no such metric.
+            As in `encode`; or there is no such metric, or n_bits are fewer than the bits of a code.
         """
         check_is_fitted(self, "reconstruction_")
+        if n_bits is not None and n_bits != self.n_bits_:
+            raise ValueError(
+                f"n_bits must be {self.n_bits_}, all bits; got {describe(n_bits)}: the scalars of refined codes belong "
+                'to the whole code; score prefixes by scoring="hamming", or fit a NestedQuantizer'
+            )
         queries = self._check_queries(Q, metric, allow_zero_rows=False)
         queries = queries / np.linalg.norm(queries, axis=1, keepdims=True)
         weights: NDArray[np.float32] = np.matmul(queries, self.reconstruction_.T)
