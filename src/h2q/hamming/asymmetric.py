@@ -194,8 +194,9 @@ def _rounded(magnitudes: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArra
     """Return weights as whole multiples, below 2**_PLANES, of a step of each query, and the steps."""
     highest = 2**_PLANES - 1
     # A few large weights may be cut off for a finer step; the bound stays valid, since it takes in every error.
-    largest = np.minimum(magnitudes.max(axis=1), 2.5 * np.sqrt(np.square(magnitudes).mean(axis=1)))
-    steps = np.asarray(np.where(largest > 0, largest, 1) / highest, np.float32)
+    peaks = np.maximum(magnitudes.max(axis=1), np.finfo(np.float32).tiny)
+    sizes = np.sqrt(np.square(magnitudes / peaks[:, None]).mean(axis=1))  # relative: squares could overflow
+    steps = np.maximum(peaks * np.minimum(2.5 * sizes, 1) / highest, np.finfo(np.float32).tiny)
     return np.minimum(np.rint(magnitudes / steps[:, None]), highest).astype(np.int64), steps
 
 
