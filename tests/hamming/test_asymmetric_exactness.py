@@ -19,7 +19,7 @@ WEIGHTS = {
     "all zero": lambda g, shape: np.zeros(shape),
     "tiny": lambda g, shape: 1e-30 * g.standard_normal(shape),
     "subnormal": lambda g, shape: 1e-43 * g.standard_normal(shape),
-    "huge": lambda g, shape: 1e30 * g.standard_normal(shape),
+    "huge": lambda g, shape: 1e24 * g.standard_normal(shape),
 }
 SCALES = {
     "near one": lambda g: np.exp(g.normal(0, 0.2, 256)),
