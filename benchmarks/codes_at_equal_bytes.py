@@ -4,12 +4,12 @@
     python benchmarks/codes_at_equal_bytes.py texts refined "FAISS PQ"    # only these data and methods
     python benchmarks/codes_at_equal_bytes.py --print    # Markdown of what is done
 
-Every byte of an item counts, scalars included; ids do not. 1,000 queries, 15,000 items (docstrings: 8,000), recall@10 of
-the neighbors by cosine. Quantizers are fitted on the items themselves ("same") or on as many other rows ("apart"). Rows
-that are done lie in benchmarks/results/codes.jsonl: an interrupted run continues where it stopped. h2q's own rows have
-three seeds, the descent of 1,280 bits one; FAISS and the others have fixed seeds inside, so one run each. Where a library
-leaves a choice open (RaBitQ: rotation and metric; OPQ: dimensions), every form is a row of the file, and the tables show
-the form that is best on these very queries: in the peer's favor.
+Every byte of an item counts, scalars included; ids do not. 1,000 queries, 15,000 items (docstrings: 8,000), recall@10
+of the neighbors by cosine. Quantizers are fitted on the items themselves ("same") or on as many other rows ("apart").
+Rows that are done lie in benchmarks/results/codes.jsonl: an interrupted run continues where it stopped. h2q's own rows
+have three seeds, the descent of 1,280 bits one; FAISS and the others have fixed seeds inside, so one run each. Where a
+library leaves a choice open (RaBitQ: rotation and metric; OPQ: dimensions), every form is a row of the file, and the
+tables show the form that is best on these very queries: in the peer's favor.
 
 `texts`       WordNet glosses through all-MiniLM-L6-v2, 384 dimensions.
 `docstrings`  first paragraphs of the docstrings of eight Python libraries through the same model.
@@ -139,24 +139,28 @@ def done() -> list[dict[str, Any]]:
     return [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
 
 
+def split(data: str) -> tuple[Rows, Rows, Rows, NDArray[np.int64]]:
+    """Return queries, items, other rows to fit on, and the true neighbors."""
+    X = {"texts": texts, "docstrings": docstring_texts, "images": images}[data]()
+    queries, items, others = np.split(X[: N_QUERIES + 2 * N_ITEMS[data]], [N_QUERIES, N_QUERIES + N_ITEMS[data]])
+    return queries, items, others, best(queries @ items.T)
+
+
 def run(data_sets: list[str], names: list[str]) -> None:
     """Make the rows that are missing, of these data and methods (of all, if none is named)."""
     faiss.omp_set_num_threads(1)
     have = {tuple(row[key] for key in KEYS) for row in done()}
-    embeddings: dict[str, Rows] = {}
+    folds: dict[str, tuple[Rows, Rows, Rows, NDArray[np.int64]]] = {}
     for task, make in tasks():
         data = task["data"]
         if tuple(task[key] for key in KEYS) in have or (names and task["method"] not in names):
             continue
         if data_sets and data not in data_sets:
             continue
-        if data not in embeddings:
-            embeddings[data] = {"texts": texts, "docstrings": docstring_texts, "images": images}[data]()
-        X = embeddings[data]
-        queries, items, others = np.split(X[: N_QUERIES + 2 * N_ITEMS[data]], [N_QUERIES, N_QUERIES + N_ITEMS[data]])
-        train = items if task["fitted"] == "same" else others
-        truth = np.argsort(-(queries @ items.T), axis=1, kind="stable")[:, :K]
-        result = make(train, items, queries)
+        if data not in folds:
+            folds[data] = split(data)
+        queries, items, others, truth = folds[data]
+        result = make(items if task["fitted"] == "same" else others, items, queries)
         if result is None:  # no such code has so few bytes
             continue
         row = task | {"fit": round(result["fit"], 2), "encode": round(result["encode"], 3), "model": result["model"]}
