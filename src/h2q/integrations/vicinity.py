@@ -69,7 +69,7 @@ class H2QBackend(AbstractBackend[H2QArguments]):
         self._ids = np.sort(np.asarray(index.ids))
 
     @classmethod
-    def from_vectors(  # type: ignore[override]
+    def from_vectors(
         cls,
         vectors: Any,
         metric: str | Metric = "cosine",
