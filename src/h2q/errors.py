@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 __all__ = [
     "DiskFullError",
+    "EngineUnavailableError",
     "FileFormatError",
     "ForeignFileError",
     "MissingDependencyError",
@@ -39,6 +40,10 @@ class DiskFullError(OSError):
     def __init__(self, message: str, number: int | None = None) -> None:
         super().__init__(message)
         self.errno = number
+
+
+class EngineUnavailableError(ConnectionError):
+    """The server of an index does not answer, or not in time; what was asked of it may be asked again."""
 
 
 class MissingDependencyError(ImportError):

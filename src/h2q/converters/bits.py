@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from h2q.checks import as_codes, bytes_per_code
 from h2q.errors import describe
 
-__all__ = ["as_rows", "from_rows", "reverse_bits"]
+__all__ = ["as_rows", "bit_fields", "from_rows", "reverse_bits"]
 
 _REVERSED = np.packbits(np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little"), axis=1)[:, 0]
 
@@ -53,6 +53,21 @@ def as_rows(codes: Any, n_bits: int, *, reverse: bool = False) -> list[bytes]:
     width = packed.shape[1]
     flat = packed.tobytes()
     return [flat[start : start + width] for start in range(0, len(flat), width)]
+
+
+def bit_fields(codes: NDArray[np.uint8], n_bits: int) -> NDArray[np.uint8]:
+    """Return codes as binary values of PostgreSQL's ``bit(n_bits)``, shape (n, 4 + bytes).
+
+    A value is the number of bits (int32, most significant byte first) and the bits, most significant bit first.
+
+    Examples
+    --------
+    >>> bit_fields(np.array([[0b10100000]], dtype=np.uint8), 3)
+    array([[  0,   0,   0,   3, 160]], dtype=uint8)
+    """
+    packed = as_codes(codes, n_bits)
+    length = np.frombuffer(n_bits.to_bytes(4, "big"), np.uint8)
+    return np.concatenate([np.broadcast_to(length, (len(packed), 4)), packed], axis=1)
 
 
 def from_rows(rows: Iterable[Any], n_bits: int, name: str, *, reverse: bool = False) -> NDArray[np.uint8]:

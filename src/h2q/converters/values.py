@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from h2q.checks import as_codes
-from h2q.converters.bits import as_rows, from_rows
+from h2q.converters.bits import as_rows, bit_fields, from_rows
 from h2q.errors import describe
 
 __all__ = [
@@ -131,8 +131,7 @@ def to_pgvector_binary(codes: Any, n_bits: int) -> list[bytes]:
     >>> to_pgvector_binary(np.array([[0b10100000]], dtype=np.uint8), 3)
     [b'\\x00\\x00\\x00\\x03\\xa0']
     """
-    length = n_bits.to_bytes(4, "big")
-    return [length + row for row in as_rows(codes, n_bits)]
+    return [row.tobytes() for row in bit_fields(codes, n_bits)]
 
 
 def from_pgvector_binary(values: Iterable[Any], n_bits: int) -> NDArray[np.uint8]:

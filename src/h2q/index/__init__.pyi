@@ -1,3 +1,4 @@
+from .addresses import create_index as create_index
 from .addresses import open_index as open_index
 from .check import Damage as Damage
 from .check import IndexCheck as IndexCheck

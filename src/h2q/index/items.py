@@ -10,7 +10,7 @@ from h2q.checks import as_codes, as_embeddings
 from h2q.errors import describe
 from h2q.quantization.scoring import EncodedItems
 
-__all__ = ["check_items", "columns_of"]
+__all__ = ["check_items", "check_quantizer", "columns_of"]
 
 
 def columns_of(items: Any, n_bits: int, quantizer: Any, *, keep_embeddings: bool) -> dict[str, NDArray[Any]]:
@@ -35,6 +35,11 @@ def columns_of(items: Any, n_bits: int, quantizer: Any, *, keep_embeddings: bool
     has_scalars = quantizer is not None and quantizer.scalar_tables() is not None
     embeddings = None
     if isinstance(items, EncodedItems):
+        if quantizer is not None and items.fingerprint not in (None, quantizer.fingerprint()):
+            raise ValueError(
+                f"items were encoded by another quantizer (fingerprint {items.fingerprint}) than that of this index: "
+                "their codes cannot be compared"
+            )
         encoded = EncodedItems(as_codes(items.codes, n_bits, "items"), items.scalars)
     else:
         checked = check_items(items, "items", n_bits, quantizer)
@@ -112,3 +117,19 @@ def _one_row_if_1d(items: Any) -> Any:
     if getattr(items, "ndim", None) != 1 or items.dtype == object:
         return items
     return items[None] if hasattr(items, "detach") else np.asarray(items)[None]
+
+
+def check_quantizer(quantizer: Any, fingerprint: str | None) -> None:
+    """Refuse a quantizer that did not make the codes of an index.
+
+    Raises
+    ------
+    ValueError
+        If its fingerprint is another one, or the index has none.
+    """
+    if quantizer.fingerprint() != fingerprint:
+        made = "without a quantizer" if fingerprint is None else f"with another quantizer (fingerprint {fingerprint})"
+        raise ValueError(
+            f"quantizer is not that of this index, whose codes were made {made}: codes of two quantizers cannot be "
+            "compared; make a new index"
+        )

@@ -8,6 +8,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from h2q.index.items import check_quantizer
 from h2q.index.neighbors import Neighbors, RadiusNeighbors
 
 __all__ = ["Index"]
@@ -121,6 +122,16 @@ class Index(ABC):
 
         `where` and `columns` are as for `search`.
         """
+
+    def use_quantizer(self, quantizer: Any) -> None:
+        """Take embeddings through this quantizer, which must be the one that made the codes.
+
+        Raises
+        ------
+        ValueError
+            If it is another one: codes of two quantizers cannot be compared.
+        """
+        check_quantizer(quantizer, None if self.quantizer is None else self.quantizer.fingerprint())
 
     def warm_up(self) -> None:  # noqa: B027  # engines without compiled kernels have nothing to do
         """Load what the first search would otherwise wait for."""

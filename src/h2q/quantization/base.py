@@ -121,7 +121,7 @@ class BaseQuantizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         sklearn.exceptions.NotFittedError, TypeError, ValueError
             As in `encode`.
         """
-        return EncodedItems(self.encode(X))
+        return EncodedItems(self.encode(X), fingerprint=self.fingerprint())
 
     def encode_queries(self, Q: Any) -> NDArray[np.uint8]:
         """Return the codes of queries for the Hamming distance: those of `encode`, if a subclass has no better ones.

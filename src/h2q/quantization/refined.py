@@ -240,7 +240,8 @@ class RefinedQuantizer(BaseQuantizer):
             return np.concatenate([np.packbits(bits, axis=1), scalars[:, None]], axis=1)
 
         encoded = np.concatenate(list(self._map_rows(X, items, project=False)))
-        return EncodedItems(np.ascontiguousarray(encoded[:, :-1]), np.ascontiguousarray(encoded[:, -1]))
+        codes, scalars = np.ascontiguousarray(encoded[:, :-1]), np.ascontiguousarray(encoded[:, -1])
+        return EncodedItems(codes, scalars, self.fingerprint())
 
     def encode_queries(self, Q: Any) -> NDArray[np.uint8]:
         """Return the codes of queries for the Hamming distance: plain signs, which rank better than refined ones.

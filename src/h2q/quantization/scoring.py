@@ -29,10 +29,13 @@ class EncodedItems:
         Packed codes.
     scalars : ndarray of uint8, shape (n,), or None
         One byte an item, the row of `BaseQuantizer.scalar_tables`; None: scale 1 and offset 0.
+    fingerprint : str or None
+        Names the quantizer that made them, so that an index of another one refuses them; None: unknown.
     """
 
     codes: NDArray[np.uint8]
     scalars: NDArray[np.uint8] | None = None
+    fingerprint: str | None = None
 
     def __len__(self) -> int:
         """Return the number of items."""

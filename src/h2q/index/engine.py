@@ -1,0 +1,348 @@
+"""What the indexes of other engines share: checks, encoding, and search in two steps.
+
+An engine keeps columns and compares codes; see the abstract methods of `EngineIndex`.
+"""
+
+import re
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from h2q.checks import as_ids, check_integer
+from h2q.errors import FileFormatError
+from h2q.index.candidates import rank_by_embeddings, rank_by_estimates
+from h2q.index.items import check_items, check_quantizer, columns_of
+from h2q.index.neighbors import Neighbors, RadiusNeighbors
+from h2q.index.options import check_options, choose_scoring
+from h2q.index.protocol import Index
+from h2q.quantization.scoring import EncodedItems
+
+__all__ = ["EngineIndex", "Settings", "map_embeddings", "missing_ids", "taken_ids"]
+
+_QUERIES = 1000  # at a time
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What an index is, stored beside its items.
+
+    Attributes
+    ----------
+    n_bits : int
+        Bits of a code.
+    metric : str
+        Distance of embeddings.
+    keep_embeddings : bool
+        Whether the engine keeps the embeddings of the items.
+    fingerprint : str or None
+        Names the quantizer that makes the codes.
+    n_features : int or None
+        Dimensions of the embeddings, where there is a quantizer.
+    has_scalars : bool
+        Whether a scalar is stored beside each code.
+    """
+
+    n_bits: int
+    metric: str = "cosine"
+    keep_embeddings: bool = False
+    fingerprint: str | None = None
+    n_features: int | None = None
+    has_scalars: bool = False
+
+    @classmethod
+    def of(cls, n_bits: int | None, quantizer: Any, keep_embeddings: bool, metric: str) -> "Settings":
+        """Return the settings of a new index, or say which option is wrong; see `h2q.index.BinaryIndex`."""
+        n_bits = check_options(n_bits, quantizer, keep_embeddings, metric)
+        if quantizer is None:
+            return cls(n_bits, metric)
+        scalars = quantizer.scalar_tables() is not None
+        return cls(n_bits, metric, keep_embeddings, quantizer.fingerprint(), int(quantizer.n_features_in_), scalars)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the settings as JSON can hold them."""
+        return {"h2q_index": 1, **asdict(self)}
+
+    @classmethod
+    def from_json(cls, document: Any, place: str) -> "Settings":
+        """Return the settings that a JSON document holds; `place` is named in errors."""
+        if not isinstance(document, dict) or document.get("h2q_index") != 1:
+            raise FileFormatError(f"{place} is not an index of h2q, or from a newer version")
+        try:
+            return cls(**{key: value for key, value in document.items() if key != "h2q_index"})
+        except TypeError as error:
+            raise FileFormatError(f"{place} has settings that this h2q does not know: {error}") from error
+
+
+def taken_ids(taken: NDArray[Any]) -> ValueError:
+    """Return the error about new items whose ids are taken."""
+    return ValueError(
+        f"ids holds {len(taken)} id(s) that the index already has (first: {taken[0]}); choose other ids, or replace "
+        "these items with upsert"
+    )
+
+
+def missing_ids(missing: NDArray[Any], n: int, consequence: str = "") -> ValueError:
+    """Return the error about ids that no item has."""
+    return ValueError(f"{len(missing)} of {n} ids are not in the index (first: {missing[0]}){consequence}")
+
+
+class EngineIndex(Index):
+    """An index whose items another engine keeps.
+
+    Searches take two steps where they score by more than the Hamming distance: the engine gives the nearest codes, and
+    these candidates are ordered here, by estimated distances (asymmetric scoring) or by embeddings (`rerank`).
+
+    Parameters
+    ----------
+    settings : Settings
+        What the index is.
+    quantizer : fitted quantizer or None
+        Turns embeddings into codes.
+    embeddings : ndarray or None
+        Embeddings in a file, for re-ranking: row i belongs to the item with id i.
+    oversampling : int
+        Candidates that asymmetric scoring orders, as a multiple of the items that it returns.
+    """
+
+    def __init__(
+        self, settings: Settings, quantizer: Any, *, embeddings: NDArray[Any] | None = None, oversampling: int = 10
+    ) -> None:
+        if embeddings is not None and embeddings.ndim == 2 and settings.n_features not in (None, embeddings.shape[1]):
+            raise ValueError(
+                f"embeddings must have {settings.n_features} dimensions, those of the quantizer; got "
+                f"{embeddings.shape[1]}"
+            )
+        self.settings = settings
+        self._quantizer = quantizer
+        self._embeddings = embeddings
+        self._oversampling = check_integer(oversampling, "oversampling", low=1)
+
+    @abstractmethod
+    def _store(self, columns: dict[str, NDArray[Any]], ids: NDArray[Any] | None, *, replace: bool) -> NDArray[Any]:
+        """Add items, all or none; return their ids. With `replace`, items whose ids are taken are replaced."""
+
+    @abstractmethod
+    def _delete(self, ids: NDArray[Any]) -> None:
+        """Remove items, all or none; the ids are known."""
+
+    @abstractmethod
+    def _present(self, ids: NDArray[Any]) -> NDArray[np.bool_]:
+        """Return which ids are taken."""
+
+    @abstractmethod
+    def _read(self, column: str, ids: NDArray[Any]) -> NDArray[Any]:
+        """Return the values of a column for these items, in their order."""
+
+    @abstractmethod
+    def _nearest(self, codes: NDArray[np.uint8], k: int) -> Neighbors:
+        """Return the k nearest items of each code by Hamming distance; at most all."""
+
+    @abstractmethod
+    def _within(self, codes: NDArray[np.uint8], radius: int, limit: int | None) -> RadiusNeighbors:
+        """Return the items within a Hamming distance of each code."""
+
+    @property
+    def n_bits(self) -> int:
+        """Bits of a code."""
+        return self.settings.n_bits
+
+    @property
+    def quantizer(self) -> Any:
+        """Fitted quantizer that turns embeddings into codes, or None."""
+        return self._quantizer
+
+    def use_quantizer(self, quantizer: Any) -> None:
+        """Take embeddings through this quantizer, which must be the one that made the codes."""
+        check_quantizer(quantizer, self.settings.fingerprint)
+        self._quantizer = quantizer
+
+    @property
+    def metric(self) -> str:
+        """Distance of embeddings: "cosine", "euclidean" or "inner_product"."""
+        return self.settings.metric
+
+    @property
+    def keeps_embeddings(self) -> bool:
+        """Whether there are embeddings of the items to re-rank by, in the engine or in a file."""
+        return self.settings.keep_embeddings or self._embeddings is not None
+
+    def __repr__(self) -> str:
+        """Name the address, without a password, and the bits."""
+        address = re.sub(r"(//[^:/@]*):[^@/]*@", r"\1:***@", str(self.address))
+        return f"{type(self).__name__}({address!r}, {self.n_bits} bits)"
+
+    def __contains__(self, item: object) -> bool:
+        """Return whether there is an item with this id."""
+        try:
+            return bool(self.contains([item])[0])
+        except (TypeError, ValueError):
+            return False
+
+    def contains(self, ids: Any) -> NDArray[np.bool_]:
+        """Return which of the ids are taken by an item, shape (n,)."""
+        return self._present(as_ids(ids))
+
+    def add(self, items: Any, ids: Any = None, metadata: Any = None) -> NDArray[Any]:
+        """Add items, all or none, under ids that are new; see `h2q.index.BinaryIndex.add`."""
+        columns = self._columns(items)
+        n = len(columns["codes"])
+        new = None if ids is None else as_ids(ids, n)
+        return self._store(columns, new, replace=False) if n else np.zeros(0, np.int64)
+
+    def upsert(self, items: Any, ids: Any, metadata: Any = None) -> None:
+        """Add items, all or none; those whose id is taken replace the item there."""
+        columns = self._columns(items)
+        new = as_ids(ids, len(columns["codes"]))
+        if len(new):
+            self._store(columns, new, replace=True)
+
+    def remove(self, ids: Any) -> None:
+        """Remove items; if an id is unknown, none is removed.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If they are not ids, given twice, or there is no such item.
+        """
+        wanted = as_ids(ids)
+        present = self._present(wanted)
+        if not present.all():
+            raise missing_ids(wanted[~present], len(wanted), "; nothing was removed")
+        if len(wanted):
+            self._delete(wanted)
+
+    def codes(self, ids: Any) -> NDArray[np.uint8]:
+        """Return the packed codes of items, uint8 of shape (n, ceil(n_bits / 8))."""
+        return self._read("codes", as_ids(ids))
+
+    def metadata(self, ids: Any, columns: Any = None) -> Any:
+        """Raise an error: this index does not store metadata yet."""
+        raise ValueError("the index has no metadata")
+
+    def search(
+        self,
+        queries: Any,
+        k: int = 10,
+        *,
+        scoring: str = "auto",
+        rerank: int | None = None,
+        where: Any = None,
+        columns: Any = None,
+    ) -> Neighbors:
+        """Return the k nearest items of each query among the candidates of the engine, nearest first.
+
+        Parameters
+        ----------
+        queries : array-like
+            Codes or embeddings; see `h2q.index.BinaryIndex.search`.
+        k : int
+            From 1. If the index has fewer items, all of them are returned.
+        scoring : {"auto", "asymmetric", "hamming"}
+            "hamming" is the order of the engine. "asymmetric" takes `oversampling` times as many items from the engine,
+            and orders them by the estimated distance of their embeddings. "auto" is "asymmetric" for embeddings and
+            "hamming" for codes.
+        rerank : int, optional
+            Number of candidates, at least k, that are ordered by their embeddings.
+        where, columns : optional
+            Not supported yet.
+
+        Returns
+        -------
+        Neighbors
+            Ids and distances, both (n_queries, min(k, number of items)).
+
+        Raises
+        ------
+        TypeError, ValueError
+            If queries are neither codes nor embeddings, k is out of range, or a scoring lacks what it needs.
+        EngineUnavailableError
+            If the engine does not answer.
+        """
+        checked = check_items(queries, "queries", self.n_bits, self._quantizer, allow_1d=True)
+        k = check_integer(k, "k", low=1)
+        size = len(self)
+        if rerank is not None:
+            rerank = min(check_integer(rerank, "rerank", low=k), size)
+        scoring = choose_scoring(scoring, checked, self.metric, keeps_embeddings=self.keeps_embeddings, rerank=rerank)
+        k = min(k, size)
+        ranked = rerank or k
+        candidates = min(size, ranked * self._oversampling) if scoring == "asymmetric" else ranked
+        return self._in_steps(checked, lambda some: self._search(some, k, scoring, rerank, candidates))
+
+    def _search(self, queries: NDArray[Any], k: int, scoring: str, rerank: int | None, candidates: int) -> Neighbors:
+        """Search for some queries."""
+        if k == 0:
+            kind = np.int32 if scoring == "hamming" and rerank is None else np.float32
+            return Neighbors(np.zeros((len(queries), 0), np.int64), np.zeros((len(queries), 0), kind))
+        neighbors = self._nearest(self._codes_of(queries), candidates)
+        if scoring == "asymmetric":
+            neighbors = rank_by_estimates(
+                neighbors.ids, rerank or k, queries, self._quantizer, self.metric, self._read_encoded
+            )
+        if rerank is not None:
+            neighbors = rank_by_embeddings(neighbors.ids, k, queries, self.metric, self._read_embeddings)
+        return neighbors
+
+    def search_radius(
+        self, queries: Any, radius: int, *, limit: int | None = None, where: Any = None, columns: Any = None
+    ) -> RadiusNeighbors:
+        """Return all items within a Hamming distance of each query, or the nearest of them; exact in every engine."""
+        radius = min(check_integer(radius, "radius", low=0), self.n_bits)
+        if limit is not None:
+            limit = check_integer(limit, "limit", low=1)
+        checked = check_items(queries, "queries", self.n_bits, self._quantizer, allow_1d=True)
+        codes = self._codes_of(checked)
+        parts = [
+            self._within(codes[start : start + _QUERIES], radius, limit)
+            for start in range(0, max(len(codes), 1), _QUERIES)
+        ]
+        counts = np.concatenate([part.counts for part in parts])
+        return RadiusNeighbors(
+            np.concatenate([[0], np.cumsum(counts)]),
+            np.concatenate([part.ids for part in parts]),
+            np.concatenate([part.distances for part in parts]),
+        )
+
+    def _in_steps(self, queries: NDArray[Any], search: Callable[[NDArray[Any]], Neighbors]) -> Neighbors:
+        parts = [search(queries[start : start + _QUERIES]) for start in range(0, max(len(queries), 1), _QUERIES)]
+        ids = np.concatenate([part.ids for part in parts])
+        return Neighbors(ids, np.concatenate([part.distances for part in parts]))
+
+    def _codes_of(self, queries: NDArray[Any]) -> NDArray[np.uint8]:
+        codes: NDArray[np.uint8] = queries if queries.dtype == np.uint8 else self._quantizer.encode_queries(queries)
+        return codes
+
+    def _columns(self, items: Any) -> dict[str, NDArray[Any]]:
+        """Return the columns of new items, all but their ids."""
+        return columns_of(items, self.n_bits, self._quantizer, keep_embeddings=self.settings.keep_embeddings)
+
+    def _read_encoded(self, ids: NDArray[Any]) -> EncodedItems:
+        """Return codes, and scalars if there are any."""
+        scalars = self._read("scalars", ids) if self.settings.has_scalars else None
+        return EncodedItems(self._read("codes", ids), scalars)
+
+    def _read_embeddings(self, ids: NDArray[Any]) -> NDArray[np.float32]:
+        """Return the embeddings of items, from the file if there is one."""
+        if self._embeddings is None:
+            return self._read("embeddings", ids)
+        if ids.dtype == object or (len(ids) and ids.max() >= len(self._embeddings)):
+            raise ValueError(
+                f"the file of embeddings has {len(self._embeddings):,} rows, one for each id from 0; there is none for "
+                f"the item {ids.max()}"
+            )
+        return np.asarray(self._embeddings[ids], np.float32)
+
+
+def map_embeddings(path: str) -> NDArray[Any]:
+    """Return the embeddings in an .npy file, mapped, not read."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path}, the file of embeddings that the address names, does not exist")
+    array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    if array.ndim != 2:
+        raise ValueError(f"{path} must hold embeddings of shape (n, d); got {array.shape}")
+    return array

@@ -1,0 +1,328 @@
+"""An index in PostgreSQL with pgvector: codes in a column ``bit(n)``, compared by ``<~>``.
+
+The table holds ``id``, ``codes`` and, where the index has them, ``scalars`` and ``embeddings``. A second table with the
+suffix ``_h2q`` holds what the index is: settings, the quantizer, the next id; a third one, ``_h2q_writes``, remembers
+which additions were committed, so that one whose answer was lost is never made twice.
+"""
+
+import json
+import re
+import tempfile
+import uuid
+from pathlib import Path
+from typing import Any, Self, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from h2q.converters import from_pgvector_binary, to_pgvector
+from h2q.index import pg_copy
+from h2q.index.engine import EngineIndex, Settings, map_embeddings, missing_ids, taken_ids
+from h2q.index.neighbors import Neighbors, RadiusNeighbors
+from h2q.index.pg_connection import PgConnection
+from h2q.index.places import split_options
+from h2q.quantization import load_quantizer
+
+__all__ = ["PostgresIndex"]
+
+_OPTIONS = {
+    "table": "h2q", "index": "hnsw", "m": 16, "ef_construction": 64, "ef_search": 100, "oversampling": 10,
+    "embeddings": None, "timeout": 60.0, "retries": 4,
+}  # fmt: skip
+_MAX_EF = 1000  # of pgvector
+_TABLE = re.compile(r"[a-z_][a-z0-9_]{0,40}")
+
+
+class PostgresIndex(EngineIndex):
+    """An index in a table of PostgreSQL; every change is durable when its call returns.
+
+    Made by `h2q.index.create_index` and opened by `h2q.index.open_index`, from an address such as
+    ``postgresql://user@host:5432/database?table=items``. Options of the address:
+
+    - ``table``: name of the table (h2q).
+    - ``index``: ``hnsw``, built by `save` and then kept by the server, or ``none``: every search is exact.
+    - ``m``, ``ef_construction``, ``ef_search``: of the HNSW graph (16, 64, 100).
+    - ``oversampling``: candidates of asymmetric scoring, as a multiple of the items returned (10).
+    - ``embeddings``: an .npy file with embeddings for re-ranking; its row i belongs to the item with id i.
+    - ``timeout``: seconds to wait for an answer (60); ``retries``: how often to ask again (4).
+
+    All others go to PostgreSQL, such as ``sslmode``.
+    """
+
+    def __init__(self, place: str, settings: Settings, quantizer: Any, server: PgConnection) -> None:
+        options = _options(place)
+        embeddings = None if options["embeddings"] is None else map_embeddings(options["embeddings"])
+        super().__init__(settings, quantizer, embeddings=embeddings, oversampling=options["oversampling"])
+        self._place = place
+        self._options = options
+        self._server = server
+        self._table = options["table"]
+
+    @classmethod
+    def create(
+        cls,
+        place: str,
+        n_bits: int | None = None,
+        *,
+        quantizer: Any = None,
+        keep_embeddings: bool = False,
+        metric: str = "cosine",
+    ) -> Self:
+        """Make an empty index; see `h2q.index.create_index`."""
+        settings = Settings.of(n_bits, quantizer, keep_embeddings, metric)
+        server, table = _connect(place), _options(place)["table"]
+        columns = [f"codes bit({settings.n_bits}) not null"]
+        columns += ["scalars smallint not null"] if settings.has_scalars else []
+        columns += [f"embeddings vector({settings.n_features}) not null"] if keep_embeddings else []
+
+        def work(connection: Any) -> None:
+            if connection.execute("select to_regclass(%s)", [f"{table}_h2q"]).fetchone()[0] is not None:
+                raise FileExistsError(f"{server.name} already has an index in the table {table}; name another table")
+            if connection.execute("select 1 from pg_extension where extname = 'vector'").fetchone() is None:
+                connection.execute("create extension vector")
+            connection.execute(f"create table {table} (id bigint primary key, {', '.join(columns)})")
+            connection.execute(f"create table {table}_h2q (settings jsonb, quantizer bytea, next_id bigint)")
+            connection.execute(f"create table {table}_h2q_writes (token uuid primary key, at timestamptz)")
+            connection.execute(
+                f"insert into {table}_h2q values (%s, %s, 0)", [json.dumps(settings.to_json()), _saved(quantizer)]
+            )
+
+        with server:
+            server.run(work)
+            return cls(place, settings, quantizer, server)
+
+    @classmethod
+    def open(cls, place: str) -> Self:
+        """Open an index; see `h2q.index.open_index`."""
+        server, table = _connect(place), _options(place)["table"]
+
+        def work(connection: Any) -> Any:
+            if connection.execute("select to_regclass(%s)", [f"{table}_h2q"]).fetchone()[0] is None:
+                return None
+            return connection.execute(f"select settings, quantizer from {table}_h2q").fetchone()
+
+        with server:
+            row = server.run(work)
+            if row is None:
+                raise FileNotFoundError(f"{server.name} has no index in a table {table}; make it with create_index")
+            settings = Settings.from_json(row[0], f"the table {table}")
+            return cls(place, settings, _loaded(row[1]), server)
+
+    @property
+    def address(self) -> str:
+        """Address of the index, with its options."""
+        return f"postgresql:{self._place}"
+
+    @property
+    def id_type(self) -> str | None:
+        """Kind of the ids: "integer", or None before the first items."""
+        return "integer" if len(self) else None
+
+    @property
+    def metadata_schema(self) -> Any:
+        """Metadata columns with their types; None, since this index does not store them yet."""
+        return None
+
+    def __len__(self) -> int:
+        """Return the number of items."""
+        return int(self._server.rows(f"select count(*) from {self._table}")[0][0])
+
+    @property
+    def ids(self) -> NDArray[np.int64]:
+        """Ids of all items, increasing; int64 of shape (n,)."""
+        rows = self._server.rows(f"select id from {self._table} order by id")
+        return np.array([row[0] for row in rows], np.int64)
+
+    def save(self) -> None:
+        """Build the HNSW graph, if the index has one; all items are already durable."""
+        if self._options["index"] == "none":
+            return
+
+        def work(connection: Any) -> None:
+            connection.execute(
+                f"create index if not exists {self._table}_h2q_hnsw on {self._table} using hnsw "
+                f"(codes bit_hamming_ops) with (m = {self._options['m']}, "
+                f"ef_construction = {self._options['ef_construction']})"
+            )
+            connection.execute(f"analyze {self._table}")
+
+        self._server.run(work, patient=True)
+
+    def close(self) -> None:
+        """Close the connection; the index cannot be used any more."""
+        self._server.close()
+
+    def drop(self) -> None:
+        """Delete the index and all its items from the database."""
+        for table in (self._table, f"{self._table}_h2q", f"{self._table}_h2q_writes"):
+            self._server.rows(f"drop table if exists {table}")
+
+    def _store(self, columns: dict[str, NDArray[Any]], ids: NDArray[Any] | None, *, replace: bool) -> NDArray[Any]:
+        token, n = uuid.uuid4(), len(columns["codes"])
+        chosen: list[NDArray[Any]] = [] if ids is None else [ids]
+
+        def work(connection: Any) -> NDArray[Any]:
+            # An attempt whose answer was lost may have been committed.
+            execute = connection.execute
+            if chosen and execute(f"select 1 from {self._table}_h2q_writes where token = %s", [token]).fetchone():
+                return chosen[-1]
+            first = 0 if ids is None else int(ids.max()) + 1
+            step = f"next_id + {n}" if ids is None else f"greatest(next_id, {first})"
+            # The row is locked until the end: additions take turns.
+            next_id = execute(f"update {self._table}_h2q set next_id = {step} returning next_id").fetchone()[0]
+            new = np.arange(next_id - n, next_id) if ids is None else ids
+            chosen.append(new)
+            self._copy(connection, columns, new, replace=replace)
+            execute(f"delete from {self._table}_h2q_writes where at < now() - interval '1 day'")
+            execute(f"insert into {self._table}_h2q_writes values (%s, now())", [token])
+            return new
+
+        return self._server.run(work)
+
+    def _copy(self, connection: Any, columns: dict[str, NDArray[Any]], ids: NDArray[Any], *, replace: bool) -> None:
+        """Copy rows through a temporary table, which does not hold the ids that are taken already."""
+        fields = [pg_copy.integer_field(ids), pg_copy.bits_field(columns["codes"], self.n_bits)]
+        if "scalars" in columns:
+            fields.append(pg_copy.integer_field(columns["scalars"], 2))
+        if "embeddings" in columns:
+            fields.append(pg_copy.vector_field(columns["embeddings"]))
+        names = ", ".join(["id", *columns])
+        target = self._table
+        if replace:
+            target = f"{self._table}_h2q_new"
+            connection.execute(f"create temporary table {target} (like {self._table}) on commit drop")
+        else:
+            taken = self._taken(connection, ids)
+            if taken.any():
+                raise taken_ids(ids[taken])
+        with connection.cursor().copy(f"copy {target} ({names}) from stdin (format binary)") as copy:
+            copy.write(pg_copy.binary_rows(fields))
+        if replace:
+            changes = ", ".join(f"{name} = excluded.{name}" for name in columns)
+            connection.execute(
+                f"insert into {self._table} ({names}) select {names} from {target} on conflict (id) do update set "
+                f"{changes}"
+            )
+
+    def _taken(self, connection: Any, ids: NDArray[Any]) -> NDArray[np.bool_]:
+        rows = connection.execute(f"select id from {self._table} where id = any(%s)", [ids.tolist()]).fetchall()
+        return np.isin(ids, [row[0] for row in rows])
+
+    def _present(self, ids: NDArray[Any]) -> NDArray[np.bool_]:
+        return self._server.run(lambda connection: self._taken(connection, ids))
+
+    def _delete(self, ids: NDArray[Any]) -> None:
+        self._server.rows(f"delete from {self._table} where id = any(%s)", [ids.tolist()])
+
+    def _read(self, column: str, ids: NDArray[Any]) -> NDArray[Any]:
+        rows = self._server.rows(
+            f"select id, {column} from {self._table} where id = any(%s)", [ids.tolist()], binary=True
+        )
+        known = np.array([row[0] for row in rows], np.int64)
+        missing = ~np.isin(ids, known)
+        if missing.any():
+            raise missing_ids(ids[missing], len(ids))
+        order = np.argsort(known)[np.searchsorted(np.sort(known), ids)] if len(ids) else np.zeros(0, np.int64)
+        values = [row[1] for row in rows]
+        if column == "codes":
+            return from_pgvector_binary(values, self.n_bits)[order]
+        if column == "scalars":
+            return np.array(values, np.uint8)[order]
+        return pg_copy.vectors_of_bytes(values, cast(int, self.settings.n_features))[order]
+
+    def _nearest(self, codes: NDArray[np.uint8], k: int) -> Neighbors:
+        approximate = self._options["index"] != "none"
+        if len(codes) == 0:
+            return Neighbors(np.zeros((0, k), np.int64), np.zeros((0, k), np.int32))
+        counts, ids, distances = self._scan(codes, f"order by codes <~> q.code limit {k}", k if approximate else None)
+        if approximate and (counts < k).any():
+            short = np.flatnonzero(counts < k)
+            if len(short) == len(codes):
+                counts, ids, distances = self._scan(codes, f"order by codes <~> q.code limit {k}", None)
+            else:
+                exact = self._nearest_exact(codes[short], k)
+                full = np.repeat(counts == k, counts)
+                all_ids = np.empty((len(codes), k), np.int64)
+                all_distances = np.empty((len(codes), k), np.int32)
+                all_ids[counts == k], all_ids[short] = ids[full].reshape(-1, k), exact.ids
+                all_distances[counts == k] = distances[full].reshape(-1, k)
+                all_distances[short] = exact.distances
+                return Neighbors(all_ids, all_distances)
+        return Neighbors(ids.reshape(len(codes), -1), distances.reshape(len(codes), -1))
+
+    def _nearest_exact(self, codes: NDArray[np.uint8], k: int) -> Neighbors:
+        _, ids, distances = self._scan(codes, f"order by codes <~> q.code limit {k}", None)
+        return Neighbors(ids.reshape(len(codes), -1), distances.reshape(len(codes), -1))
+
+    def _within(self, codes: NDArray[np.uint8], radius: int, limit: int | None) -> RadiusNeighbors:
+        rest = "" if limit is None else f" order by codes <~> q.code limit {limit}"
+        counts, ids, distances = self._scan(codes, f"where codes <~> q.code <= {radius}{rest}", None)
+        return RadiusNeighbors(np.concatenate([[0], np.cumsum(counts)]), ids, distances)
+
+    def _scan(
+        self, codes: NDArray[np.uint8], clauses: str, candidates: int | None
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]]:
+        """Return counts, ids and distances of the items that a query selects for each code; None: without the graph."""
+        if len(codes) == 0:
+            return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int32)
+        order = "order by distance, item.id"
+        statement = (
+            f"select q.number, array_agg(item.id {order}), array_agg(distance {order}) "
+            f"from unnest(%s::bit({self.n_bits})[]) with ordinality q(code, number) cross join lateral "
+            f"(select id, (codes <~> q.code)::int distance from {self._table} {clauses}) item "
+            "group by q.number order by q.number"
+        )
+        # An array of bit(n) in binary would need the type's number; as text it is short enough.
+        texts = "{" + ",".join(to_pgvector(codes, self.n_bits)) + "}"
+
+        def work(connection: Any) -> Any:
+            if candidates is None:
+                connection.execute("set local enable_indexscan = off")
+            else:
+                ef = min(max(self._options["ef_search"], candidates), _MAX_EF)
+                connection.execute(f"set local hnsw.ef_search = {ef}")
+                connection.execute("set local hnsw.iterative_scan = strict_order")
+            return connection.cursor(binary=True).execute(statement, [texts]).fetchall()
+
+        rows = self._server.run(work)
+        counts = np.zeros(len(codes), np.int64)
+        counts[[row[0] - 1 for row in rows]] = [len(row[1]) for row in rows]
+        ids = np.array([item for row in rows for item in row[1]], np.int64)
+        return counts, ids, np.array([distance for row in rows for distance in row[2]], np.int32)
+
+
+def _options(place: str) -> dict[str, Any]:
+    """Return the options of an address, checked."""
+    _, options, _ = split_options(place, _OPTIONS, "postgresql")
+    if not _TABLE.fullmatch(options["table"]):
+        raise ValueError(
+            f"table in the address must be at most 41 small letters, digits and underscores; got {options['table']!r}"
+        )
+    if options["index"] not in ("hnsw", "none"):
+        raise ValueError(f"index in the address must be hnsw or none; got {options['index']!r}")
+    return options
+
+
+def _connect(place: str) -> PgConnection:
+    path, options, others = split_options(place, _OPTIONS, "postgresql")
+    return PgConnection(f"postgresql:{path}" + (f"?{others}" if others else ""), options["timeout"], options["retries"])
+
+
+def _saved(quantizer: Any) -> bytes | None:
+    """Return the file that a quantizer saves."""
+    if quantizer is None:
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "quantizer.safetensors"
+        quantizer.save(path)
+        return path.read_bytes()
+
+
+def _loaded(content: bytes | None) -> Any:
+    """Return the quantizer in a file's bytes."""
+    if content is None:
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "quantizer.safetensors"
+        path.write_bytes(content)
+        return load_quantizer(path)
