@@ -175,6 +175,8 @@ def test_nothing_changes_when_something_is_wrong(make: Callable[..., Index], qua
         lambda: index.search(X[:2], scoring="nearest"),
         lambda: index.search(X[:2], 5, rerank=10),
         lambda: index.search_radius(X[:2], -1),
+        lambda: index.add(X[50:52], metadata={"year": [1, 2, 3]}),
+        lambda: index.search(X[:2], where="year > 3"),
     ):
         with pytest.raises((ValueError, TypeError)) as raised:
             wrong()

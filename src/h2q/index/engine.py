@@ -189,6 +189,7 @@ class EngineIndex(Index):
 
     def add(self, items: Any, ids: Any = None, metadata: Any = None) -> NDArray[Any]:
         """Add items, all or none, under ids that are new; see `h2q.index.BinaryIndex.add`."""
+        self._refuse(metadata=metadata)
         columns = self._columns(items)
         n = len(columns["codes"])
         new = None if ids is None else as_ids(ids, n)
@@ -196,6 +197,7 @@ class EngineIndex(Index):
 
     def upsert(self, items: Any, ids: Any, metadata: Any = None) -> None:
         """Add items, all or none; those whose id is taken replace the item there."""
+        self._refuse(metadata=metadata)
         columns = self._columns(items)
         new = as_ids(ids, len(columns["codes"]))
         if len(new):
@@ -231,6 +233,9 @@ class EngineIndex(Index):
         *,
         scoring: str = "auto",
         rerank: int | None = None,
+        n_bits: int | None = None,
+        prefix: int | None = None,
+        shortlist: int | None = None,
         where: Any = None,
         columns: Any = None,
     ) -> Neighbors:
@@ -248,8 +253,8 @@ class EngineIndex(Index):
             "hamming" for codes.
         rerank : int, optional
             Number of candidates, at least k, that are ordered by their embeddings.
-        where, columns : optional
-            Not supported yet.
+        n_bits, prefix, shortlist, where, columns : optional
+            Not supported: the exact index has them.
 
         Returns
         -------
@@ -263,6 +268,7 @@ class EngineIndex(Index):
         EngineUnavailableError
             If the engine does not answer.
         """
+        self._refuse(n_bits=n_bits, prefix=prefix, shortlist=shortlist, where=where, columns=columns)
         checked = check_items(queries, "queries", self.n_bits, self._quantizer, allow_1d=True)
         k = check_integer(k, "k", low=1)
         size = len(self)
@@ -292,6 +298,7 @@ class EngineIndex(Index):
         self, queries: Any, radius: int, *, limit: int | None = None, where: Any = None, columns: Any = None
     ) -> RadiusNeighbors:
         """Return all items within a Hamming distance of each query, or the nearest of them; exact in every engine."""
+        self._refuse(where=where, columns=columns)
         radius = min(check_integer(radius, "radius", low=0), self.n_bits)
         if limit is not None:
             limit = check_integer(limit, "limit", low=1)
@@ -307,6 +314,12 @@ class EngineIndex(Index):
             np.concatenate([part.ids for part in parts]),
             np.concatenate([part.distances for part in parts]),
         )
+
+    def _refuse(self, **options: Any) -> None:
+        """Refuse what no engine but the exact index can do."""
+        for name, value in options.items():
+            if value is not None:
+                raise ValueError(f"{name} needs the exact index; {type(self).__name__} does not have it: leave it out")
 
     def _in_steps(self, queries: NDArray[Any], search: Callable[[NDArray[Any]], Neighbors]) -> Neighbors:
         parts = [search(queries[start : start + _QUERIES]) for start in range(0, max(len(queries), 1), _QUERIES)]
