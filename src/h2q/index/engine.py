@@ -319,7 +319,9 @@ class EngineIndex(Index):
         """Refuse what no engine but the exact index can do."""
         for name, value in options.items():
             if value is not None:
-                raise ValueError(f"{name} needs the exact index; {type(self).__name__} does not have it: leave it out")
+                raise NotImplementedError(
+                    f"{type(self).__name__} has no {name}, which the exact index has: leave it out"
+                )
 
     def _in_steps(self, queries: NDArray[Any], search: Callable[[NDArray[Any]], Neighbors]) -> Neighbors:
         parts = [search(queries[start : start + _QUERIES]) for start in range(0, max(len(queries), 1), _QUERIES)]
