@@ -84,6 +84,7 @@ def fit(
 
     from h2q.checks import as_embeddings
     from h2q.files import open_array
+    from h2q.progress import progress_bar
     from h2q.quantization import make_quantizer, quantizer_info
 
     check_output(output, ".safetensors")
@@ -114,16 +115,19 @@ def fit(
             fitted, unseen, known = stored.for_fit(), None, classes
             judged = stored.take(np.sort(order[:_JUDGED_ROWS]))
         else:
-            # Checked before they are split, so that messages count rows as the file does.
-            rows = as_embeddings(stored.take(np.sort(order)), "X", allow_zero_rows="warn" if center else False)
+            with progress_bar("reading", None):
+                # Checked before they are split, so that messages count rows as the file does.
+                rows = as_embeddings(stored.take(np.sort(order)), "X", allow_zero_rows="warn" if center else False)
             is_held_out = np.isin(np.sort(order), order[:n_held_out])
             fitted, unseen = rows[~is_held_out], rows[is_held_out] if n_held_out else None
             known = None if classes is None else classes[np.sort(order)][~is_held_out]
             judged = fitted[:: -(-len(fitted) // _JUDGED_ROWS)]
-        quantizer.fit(fitted, known)
+        with progress_bar(f"fitting {quantizer_info(method).label}", None):
+            quantizer.fit(fitted, known)
         seconds = time.perf_counter() - began
-        error = quantizer.quantization_error(judged)
-        unseen_error = None if unseen is None else quantizer.quantization_error(unseen)
+        with progress_bar("measuring the error", None):
+            error = quantizer.quantization_error(judged)
+            unseen_error = None if unseen is None else quantizer.quantization_error(unseen)
     quantizer.save(output)
     result: dict[str, Any] = {
         "output": output,

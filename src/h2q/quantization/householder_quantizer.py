@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 
 from h2q.checks import check_integer
 from h2q.errors import describe
-from h2q.progress import progress_bar
 from h2q.quantization.objectives import OBJECTIVES, Objective
 from h2q.quantization.registry import register
 from h2q.quantization.rotation import RotationQuantizer
@@ -131,10 +130,7 @@ class HouseholderQuantizer(RotationQuantizer):
             n_held_out = max(1, round(_HELD_OUT * len(Z)))
             held_out, Z = Z[order[:n_held_out]], Z[order[n_held_out:]]
             schedule = self._make_schedule(*Z.shape, polish=polish)  # an epoch is of the rows that are left
-        with progress_bar(
-            "learning a rotation", schedule.total, enabled=schedule.total * Z.shape[1] > 2**18
-        ) as advance:
-            learned = learn_rotation(Z, objective, schedule, generator, held_out=held_out, advance=advance)
+        learned = learn_rotation(Z, objective, schedule, generator, held_out=held_out)
         self.loss_curve_ = np.array(learned.loss_curve)
         return learned.rotation
 

@@ -90,7 +90,7 @@ class ITQQuantizer(RotationQuantizer):
 
     def _find_rotation(self, Z: NDArray[np.float32], generator: np.random.Generator) -> NDArray[np.float32]:
         results = []
-        with progress_bar("ITQ", None, enabled=self.n_init * Z.size > 2**24) as advance:
+        with progress_bar("ITQ iterations", None, enabled=self.n_init * Z.size > 2**24) as advance:
             for _ in range(self.n_init):
                 start = random_rotation(Z.shape[1], generator)
                 results.append(alternate(Z, start, max_iter=self.max_iter, tol=self.tol, advance=advance))

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from h2q.checks import check_integer
+from h2q.progress import progress_bar
 from h2q.quantization.householder import compact_wy
 from h2q.quantization.objectives import Objective
 from h2q.quantization.procrustes import alternate
@@ -125,7 +126,6 @@ def learn_rotation(
     generator: np.random.Generator,
     *,
     held_out: NDArray[np.float32] | None = None,
-    advance: Callable[[int], None] = lambda steps: None,
 ) -> LearnedRotation:
     """Minimize an objective of X U over the orthogonal matrices U, starting from U = -I.
 
@@ -141,8 +141,6 @@ def learn_rotation(
         Draws the batches.
     held_out : ndarray of float32, shape (m, k), optional
         Held-out rows, to choose the best round.
-    advance : callable
-        Called with the number of steps done since the last call, for a progress bar.
 
     Returns
     -------
@@ -154,12 +152,14 @@ def learn_rotation(
     FloatingPointError
         If the objective is not finite.
     """
-    starts = []
-    with one_thread_if_small(X.shape[1]):
+    starts, takes_long = [], schedule.total * X.shape[1] > 2**18
+    learning = progress_bar("learning a rotation", schedule.total, enabled=takes_long)
+    with one_thread_if_small(X.shape[1]), learning as advance:
         for _ in range(schedule.n_init):
             U, value, curve = _descend(X, objective, schedule, generator, held_out, advance)
             if schedule.polish_iterations:
-                polished = alternate(X, U, max_iter=schedule.polish_iterations, tol=1e-6)
+                with progress_bar("polishing", schedule.polish_iterations, enabled=takes_long) as advance_polishing:
+                    polished = alternate(X, U, max_iter=schedule.polish_iterations, tol=1e-6, advance=advance_polishing)
                 U, value, curve = polished.rotation, polished.error, [*curve, *polished.loss_curve]
             elif schedule.n_init > 1:
                 value = objective(X @ U)[0]
