@@ -5,6 +5,7 @@ Every command of ``h2q`` must be in `COMMANDS`; `missing_commands` compares them
 
 import hashlib
 import shutil
+import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ hidden = [32]
 [scoring]
 k = 100
 """
+STOPPING = {signal.SIGINT, signal.SIGTERM}
 RUN = ("experiment", "run", "plan.toml", "-o", "new")
 TRAIN = ("train", "digits", "--image-size", "32", "--bits", "16", "--epochs", "2")
 
@@ -111,7 +113,15 @@ def missing_commands() -> set[str]:
 def run_command(name: str, *, again: bool = False) -> None:
     """Run a command as the program does, perhaps after a kill."""
     from h2q.cli import main
+    from h2q.cli.interrupts import Interrupts
 
+    install = Interrupts.install
+
+    def install_and_listen(interrupts: Interrupts) -> None:
+        install(interrupts)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
+
+    Interrupts.install = install_and_listen  # type: ignore[method-assign]
     command = COMMANDS[name]
     sys.argv = ["h2q", *command.arguments, *(command.again if again else ())]
     main()
@@ -157,6 +167,7 @@ def repeat(save: Callable[[int], Any], times: int) -> None:
     """Save so many times; where Ctrl-C comes, the same save must succeed when it is repeated."""
     number = 0
     try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
         for number in range(times):
             save(number)
     except KeyboardInterrupt:

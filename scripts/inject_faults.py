@@ -36,6 +36,7 @@ from pathlib import Path
 from fault_commands import (
     COMMANDS,
     SAVES,
+    STOPPING,
     Command,
     index_fault,
     missing_commands,
@@ -69,8 +70,11 @@ class Outcome:
 
 def spawn(work: Callable[[], None], folder: Path) -> int:
     """Run `work` in a fork, a process group of its own, with its output in files; return the process id."""
+    # Blocked until the handlers of the program are there: `--start` sends signals before that.
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
     child = os.fork()
     if child:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
         return child
     code = 1
     try:
@@ -83,8 +87,6 @@ def spawn(work: Callable[[], None], folder: Path) -> int:
         code = 0
     except SystemExit as exiting:
         code = exiting.code if isinstance(exiting.code, int) else int(exiting.code is not None)
-    except KeyboardInterrupt:  # before the first save; a command says so, which is checked
-        code = CODES[signal.SIGINT]
     except BaseException:
         traceback.print_exc()
     finally:

@@ -13,7 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from h2q.similarity.checkpoints import read_checkpoint
+from h2q.errors import FileFormatError
+from h2q.similarity.checkpoints import CheckpointFiles, read_checkpoint
 from h2q.similarity.frozen import train_head
 from h2q.similarity.penalties import WeightedPenalty
 from h2q.similarity.presets import HEAD, TrainingSettings
@@ -207,6 +208,20 @@ def test_a_truncated_checkpoint_is_named(digits: tuple[Labeled, Labeled], tmp_pa
             settings=replace(SMALL, epochs=1),
             run=RunOptions(folder=tmp_path, resume=True),
         )
+
+
+def test_a_flipped_bit_of_a_checkpoint_is_found(tmp_path: Path) -> None:
+    checkpoint = {"state_dict": {"weight": torch.arange(12.0)}, "h2q_history": [{"epoch": 0, "loss": 0.5}]}
+    path = tmp_path / "last.ckpt"
+    CheckpointFiles().save_checkpoint(checkpoint, path)
+    content = path.read_bytes()
+    assert read_checkpoint(path)["h2q_history"] == checkpoint["h2q_history"]
+    for bit in np.random.default_rng(0).choice(8 * len(content), 200, replace=False).tolist():
+        changed = bytearray(content)
+        changed[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(changed)
+        with pytest.raises(FileFormatError, match=r"last\.ckpt is no readable checkpoint"):
+            read_checkpoint(path)
 
 
 class BreaksAtStep(nn.Module):

@@ -2,12 +2,15 @@
 
 import multiprocessing
 import os
+import signal
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -108,8 +111,7 @@ def _work_together(
     workers = [context.Process(target=_worker, args=arguments, daemon=True) for _ in range(processes)]
     keys, shown = {cell.key for cell in cells}, before
     try:
-        for worker in workers:
-            worker.start()
+        _start(workers)
         while any(worker.is_alive() for worker in workers):
             workers[0].join(_POLL_SECONDS)
             done = len(keys & store.finished())
@@ -127,12 +129,28 @@ def _work_together(
         )
 
 
+def _start(workers: Sequence[BaseProcess]) -> None:
+    """Start processes that leave Ctrl-C, which a terminal sends to all processes, to this one."""
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # the workers inherit it
+    try:
+        for worker in workers:
+            worker.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
 def _worker(cells: Sequence[Cell], path: Path, threads: int, started: str) -> None:
     """Work in a separate process until nothing is left, or the process that started it is gone."""
-    parent = os.getppid()
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
     for _ in _work(cells, ExperimentFolder(path), threads, started):
-        if os.getppid() != parent:
-            return
+        pass
+
+
+def _exit_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _work(cells: Sequence[Cell], store: ExperimentFolder, threads: int, started: str) -> Iterator[Cell]:

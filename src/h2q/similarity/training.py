@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from h2q.errors import require
 from h2q.progress import progress_bar
-from h2q.similarity.checkpoints import open_folder, read_checkpoint
+from h2q.similarity.checkpoints import CheckpointFiles, open_folder, read_checkpoint
 from h2q.similarity.distributed import gather, process_rank
 from h2q.similarity.heads import HashHead, HashNetwork
 from h2q.similarity.penalties import WeightedPenalty
@@ -274,6 +274,7 @@ def _fit(module: _Similarity, batches: Any, folder: Path, last: Path | None, run
             precision=hardware.precision,  # type: ignore[arg-type]
             max_epochs=n_epochs,
             callbacks=callbacks,
+            plugins=[CheckpointFiles()],
             logger=_logger(folder, run.log),
             log_every_n_steps=1,
             deterministic="warn",
