@@ -24,6 +24,7 @@ hidden = [32]
 
 [penalty]
 weights = [0.01, 0.1]
+tanh = "both"
 
 [quantization.itq]
 n_init = 2

@@ -1,14 +1,18 @@
 """Plans: what they mean, and what is said about each mistake."""
 
+import json
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from h2q.experiments import PLANS, PlanError, cells_of, load_plan, parse_plan, plan_quantizers
-from h2q.experiments.cells import group_by_network
+from h2q.experiments.cells import NetworkSpec, group_by_network
 from h2q.quantization.objectives import OBJECTIVES
+from h2q.similarity.losses import LOSSES
+from h2q.similarity.penalties import OWN_PENALTY
 
 PLAN = """
 name = "small"
@@ -32,10 +36,81 @@ weights = [1.0]
 @pytest.mark.parametrize("name", PLANS)
 def test_the_plans_that_come_with_h2q_are_right(name: str) -> None:
     plan = load_plan(name)
-    n_settings = len(plan.datasets) * len(plan.backbones) * len(plan.losses) * len(plan.bits) * len(plan.seeds)
+    n_networks = (
+        len(plan.datasets) * len(plan.backbones) * len(plan.bits) * sum(map(len, map(plan.seeds_for, plan.losses)))
+    )
     cells = list(cells_of(plan))
-    assert len(cells) == n_settings * len(plan.quantizers) == len({cell.key for cell in cells})
-    assert set(plan.quantizers) == set(plan_quantizers())  # the whole grid, every registered objective in it
+    assert len({cell.key for cell in cells}) == len(cells)
+    assert sum(cell.quantizer == "sign" for cell in cells) == n_networks
+    if name != "cifar10-all":  # the whole grid, every registered objective in it
+        assert len(cells) == n_networks * len(plan.quantizers)
+        assert set(plan.quantizers) == set(plan_quantizers())
+
+
+def test_the_plan_of_every_loss_has_every_loss() -> None:
+    plan = load_plan("cifar10-all")
+    assert set(plan.losses) == set(LOSSES)
+    assert {loss: len(plan.seeds_for(loss)) for loss in load_plan("paper").losses} == dict.fromkeys(
+        load_plan("paper").losses, 4
+    )
+    assert {len(plan.seeds_for(loss)) for loss in set(plan.losses) - set(load_plan("paper").losses)} == {2}
+    assert {loss for loss in plan.losses if plan.has_penalty(loss)} == {
+        loss for loss, penalty in OWN_PENALTY.items() if penalty is not None
+    }
+    penalties = [cell.network for cell in cells_of(plan) if cell.quantizer == "penalty"]
+    assert {tuple(tanh for _, tanh in network.penalties) for network in penalties} == {(False, True)}
+
+
+BOTH = """
+name = "both forms"
+[grid]
+datasets = ["digits"]
+losses = ["DPSH", "DCH", "MIHash"]
+bits = [16]
+seeds = [3]
+quantizers = ["sign", "penalty"]
+[grid.seeds_by_loss]
+DCH = [0, 1]
+[penalty]
+tanh = "both"
+by_loss = { MIHash = "none" }
+weights_by_loss = { DPSH = [0.1], DCH = [2] }
+tanh_weights_by_loss = { DPSH = [0.2, 0.3] }
+"""
+
+
+def test_both_forms_of_a_penalty_are_tried() -> None:
+    cells = list(cells_of(parse_plan(BOTH)))
+    assert [(cell.network.loss, cell.network.seed) for cell in cells if cell.quantizer == "sign"] == [
+        ("DPSH", 3), ("DCH", 0), ("DCH", 1), ("MIHash", 3),
+    ]  # fmt: skip
+    penalties = {cell.network.loss: cell.network for cell in cells if cell.quantizer == "penalty"}
+    assert penalties.keys() == {"DPSH", "DCH"}
+    assert penalties["DPSH"].penalties == ((0.1, False), (0.2, True), (0.3, True))
+    assert penalties["DCH"].penalties == ((2.0, False), (2.0, True))
+    assert NetworkSpec.from_json(json.loads(json.dumps(asdict(penalties["DPSH"])))) == penalties["DPSH"]
+
+
+def test_networks_of_older_folders_keep_their_keys() -> None:
+    first = next(cells_of(load_plan("cifar10")))
+    assert first.network.key == "5119a6c3d4c667c4"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("DCH = [0, 1]", "DHN = [0, 1]", r"\[grid.seeds_by_loss\]: 'DHN' is not known"),
+        ("DCH = [0, 1]", "DCH = [-1]", r"\[grid\] seeds must be at least 0"),
+        ("DCH = [0, 1]", "DCH = []", r"\[grid.seeds_by_loss\] DCH is empty"),
+        ("DPSH = [0.1]", "DPSH = [0]", r"\[penalty\] weights must be above 0"),
+        ("DPSH = [0.1], ", "", r"\[penalty\] weights is missing"),
+        ('tanh = "both"', 'tanh = "none"', r'tanh must be true, false or "both"; got \'none\''),
+        ('MIHash = "none"', 'MIHash = "none", DPSH = "no"', r"\[penalty\] by_loss: 'no' is not known"),
+    ],
+)
+def test_what_is_wrong_with_both_forms_is_named(old: str, new: str, message: str) -> None:
+    with pytest.raises((PlanError, ValueError), match=message):
+        parse_plan(BOTH.replace(old, new))
 
 
 def test_quantizers_share_networks_unless_they_train_their_own() -> None:
@@ -225,7 +300,7 @@ def test_options_of_losses_and_penalties_reach_the_cells() -> None:
         ("gamma = 7", "scale = 7", r"\[penalty.options.dch\]: the penalty dch has no option scale; it has gamma"),
         ("[penalty.options.dch]", "[penalty.options.dhc]", r"\[penalty.options\]: 'dhc' is not known"),
         ('resize_mode = "stretch"', 'resize_mode = "pad"', r"\[training\] resize_mode: 'pad' is not known"),
-        ("tanh = false", 'tanh = "no"', r"\[penalty\] tanh must be true or false"),
+        ("tanh = false", 'tanh = "no"', r'tanh must be true, false or "both"; got \'no\''),
         ('optimizer = "rmsprop"', 'optimizer = "lion"', r"\[training\]: optimizer must be one of"),
     ],
 )

@@ -12,10 +12,13 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
+from h2q.datasets import load_dataset
+from h2q.evaluation import mean_average_precision
 from h2q.experiments import RunSummary, build_report, load_results, reference_rows, write_report
 from h2q.experiments.results import Results
 from h2q.experiments.tables import reference_table
-from h2q.files import encode_checked_json
+from h2q.files import encode_checked_json, read_tensors
+from h2q.quantization import HouseholderQuantizer, SignQuantizer
 from h2q.report.document import Document, Table
 from h2q.report.render_latex import escape_latex
 
@@ -76,6 +79,46 @@ def test_gains_are_those_of_the_records(
     back = column(table, "given back")["H²Q l2"].replace("−", "-").removesuffix(" %")
     assert float(back) == pytest.approx(100 * gains.mean() / lost, abs=0.51)
     assert sum(float(wins) for wins in column(table, "wins").values() if wins != "–") == 4
+
+
+@pytest.mark.parametrize(("ties", "metric"), [("embeddings", "map_embeddings"), ("expected", "map_expected")])
+def test_differences_are_paired_by_query(
+    experiment: tuple[Path, RunSummary], results: Results, document: Document, ties: str, metric: str
+) -> None:
+    dataset = {seed: load_dataset("digits", random_state=seed) for seed in (0, 1)}
+    by_seed: dict[int, list[np.ndarray]] = {0: [], 1: []}
+    for row in results.rows:
+        if row.quantizer == "h2q-l2" and row.setting.loss == "DPSH":
+            folder = experiment[0] / "networks" / f"{row.network.key}.safetensors"
+            parts, data = read_tensors(folder).tensors, dataset[row.seed]
+            queries, database = (data.labels[data.folds[fold]] for fold in ("query", "database"))
+            scores = []
+            for quantizer in (HouseholderQuantizer(center=False, random_state=row.seed), SignQuantizer(center=False)):
+                quantizer.fit(parts["train"])
+                codes = [quantizer.encode(parts[fold]) for fold in ("query", "database")]
+                embeddings = {f"{fold}_embeddings": parts[fold] for fold in ("query", "database")}
+                scores.append(
+                    mean_average_precision(
+                        *codes, queries, database, n_bits=row.setting.n_bits, k=100, ties=ties,
+                        **(embeddings if ties == "embeddings" else {}),
+                    ).per_query
+                )  # fmt: skip
+            by_seed[row.seed].append(scores[0] - scores[1])
+    differences = [np.mean(cells, axis=0) for cells in by_seed.values()]
+    generator = np.random.default_rng(7)
+    resampled = [np.mean([generator.choice(each, len(each)).mean() for each in differences]) for _ in range(2000)]
+    shown = column(find(document, f"paired-{ties}"), "− sign")["DPSH"].replace("−", "-")
+    mean, low, high = (float(number) for number in re.findall(r"[-+]?[0-9.]+", shown))
+    assert mean == pytest.approx(100 * np.mean(differences), abs=0.006)
+    assert [low, high] == pytest.approx(100 * np.quantile(resampled, [0.025, 0.975]), abs=0.3)  # of two bootstraps
+
+
+def test_both_forms_of_penalties_are_shown(results: Results, document: Document) -> None:
+    table = find(document, "tanh")
+    rows = [row for row in results.rows if row.quantizer == "penalty" and row.setting.loss == "DPSH"]
+    best = [max(trial.validation_map for trial in row.network.tried if trial.tanh) for row in rows]
+    assert column(table, "with")["DPSH"] == f"{100 * np.mean(best):.2f}"
+    assert column(table, "cells that chose it")["DPSH"] == str(sum(row.network.tanh for row in rows))
 
 
 def test_settings_show_mean_and_deviation_over_seeds(results: Results, document: Document) -> None:

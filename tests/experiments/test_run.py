@@ -84,9 +84,9 @@ def test_the_best_weight_is_that_of_the_validation_fold(experiment: tuple[Path, 
     assert len(rows) == 8
     for row in rows:
         network = row.network
-        tried = dict(network.tried)
-        assert set(tried) == {0.01, 0.1}
-        assert tried[network.weight] == max(tried.values()) == network.validation_map
+        tried = {(trial.weight, trial.tanh): trial.validation_map for trial in network.tried}
+        assert set(tried) == {(0.01, False), (0.1, False), (0.01, True), (0.1, True)}
+        assert tried[network.weight, network.tanh] == max(tried.values()) == network.validation_map
         if row.seed == 0:
             path = folder / "networks" / f"{network.key}.safetensors"
             held_out = read_tensors(path).tensors["validation"]

@@ -9,6 +9,7 @@ from .scoring import score_quantizer as score_quantizer
 from .statistics import CellComparison as CellComparison
 from .statistics import QueryComparison as QueryComparison
 from .statistics import compare_cells as compare_cells
+from .statistics import compare_cells_by_query as compare_cells_by_query
 from .statistics import compare_queries as compare_queries
 from .statistics import count_wins as count_wins
 from .statistics import mean_and_deviation as mean_and_deviation

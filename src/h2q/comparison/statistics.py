@@ -1,7 +1,7 @@
 """Paired comparisons: over queries by the bootstrap, over the cells of an experiment by a sign test."""
 
-from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -14,6 +14,7 @@ __all__ = [
     "CellComparison",
     "QueryComparison",
     "compare_cells",
+    "compare_cells_by_query",
     "compare_queries",
     "count_wins",
     "mean_and_deviation",
@@ -88,6 +89,62 @@ def compare_queries(
     differences = MeanOverQueries(np.asarray(first) - np.asarray(second), len(first))
     low, high = differences.confidence_interval(level, n_resamples=n_resamples, random_state=random_state)
     return QueryComparison(differences.value, low, high)
+
+
+def compare_cells_by_query(
+    first: Mapping[Key, NDArray[np.float64]],
+    second: Mapping[Key, NDArray[np.float64]],
+    *,
+    query_set: Callable[[Key], Hashable],
+    level: float = 0.95,
+    n_resamples: int = 1000,
+    random_state: int = 0,
+) -> QueryComparison | None:
+    """Compare two scores of the same queries over the cells that both have, paired within each cell.
+
+    A resample draws the same queries for all cells that share them, and other ones for each set of queries.
+
+    Parameters
+    ----------
+    first, second : mapping of Key to ndarray of float64, shape (n_queries,)
+        For each cell the score of each query, NaN where the query is skipped.
+    query_set : callable
+        Maps the key of a cell to its set of queries, for instance its data set and seed.
+    level : float
+        Of the interval.
+    n_resamples, random_state : int
+        Resamples, and the seed that draws them.
+
+    Returns
+    -------
+    QueryComparison or None
+        The mean difference over cells with its interval; None if they share no cell.
+
+    Examples
+    --------
+    >>> queries = np.linspace(0, 1, 50)
+    >>> first, second = {0: queries + 0.1, 1: queries + 0.1}, {0: queries, 1: queries}
+    >>> result = compare_cells_by_query(first, second, query_set=lambda cell: cell)
+    >>> round(result.difference, 6), round(result.low, 6), round(result.high, 6)
+    (0.1, 0.1, 0.1)
+    """
+    by_set: dict[Hashable, list[NDArray[np.float64]]] = defaultdict(list)
+    for key in first:
+        if key in second:
+            by_set[query_set(key)].append(first[key] - second[key])
+    n_cells = sum(map(len, by_set.values()))
+    if not n_cells:
+        return None
+    generator = np.random.default_rng(random_state)
+    difference, resampled = 0.0, np.zeros(n_resamples)
+    for cells in by_set.values():
+        mean = np.nanmean(cells, axis=0)
+        mean = mean[~np.isnan(mean)]
+        share = len(cells) / n_cells
+        difference += share * mean.mean()
+        resampled += share * mean[generator.integers(len(mean), size=(n_resamples, len(mean)))].mean(axis=1)
+    low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2])
+    return QueryComparison(float(difference), float(low), float(high))
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,9 @@ class NetworkSpec:
     penalty_options : mapping
         Options of the penalty.
     penalty_tanh : bool
-        See `h2q.similarity.penalties.WeightedPenalty`.
+        Whether networks with one of `weights` end in a tanh, see `h2q.similarity.penalties.WeightedPenalty`.
+    tanh_weights : tuple of float
+        Weights of the penalty to try with a tanh, beside `weights` without one.
     """
 
     dataset: str
@@ -77,6 +79,7 @@ class NetworkSpec:
     weights: tuple[float, ...] = ()
     penalty_options: Mapping[str, Any] = field(default_factory=dict)
     penalty_tanh: bool = False
+    tanh_weights: tuple[float, ...] = ()
 
     @property
     def setting(self) -> Setting:
@@ -86,7 +89,16 @@ class NetworkSpec:
     @property
     def key(self) -> str:
         """Identifier of the network."""
-        return digest(asdict(self))
+        document = asdict(self)
+        if not self.tanh_weights:
+            del document["tanh_weights"]  # so that folders from before this field keep their networks
+        return digest(document)
+
+    @property
+    def penalties(self) -> tuple[tuple[float, bool], ...]:
+        """The forms of the penalty to try: each weight, and whether the network ends in a tanh."""
+        plain = tuple((weight, self.penalty_tanh) for weight in self.weights)
+        return plain + tuple((weight, True) for weight in self.tanh_weights)
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
@@ -94,7 +106,8 @@ class NetworkSpec:
         from h2q.similarity.presets import TrainingSettings
 
         settings = TrainingSettings(**document["settings"] | {"hidden": tuple(document["settings"]["hidden"])})
-        return cls(**{**document, "settings": settings, "weights": tuple(document["weights"])})
+        weights = {name: tuple(document.get(name, ())) for name in ("weights", "tanh_weights")}
+        return cls(**{**document, "settings": settings, **weights})
 
 
 @dataclass(frozen=True)
@@ -155,9 +168,13 @@ def cells_of(plan: Plan) -> Iterator[Cell]:
     own = [[name] for name in plan.quantizers if name in TRAINED_QUANTIZERS]
     for names in (shared, *own):
         for dataset, backbone, loss, n_bits, seed in product(
-            plan.datasets, plan.backbones, plan.losses, plan.bits, plan.seeds
+            plan.datasets, plan.backbones, plan.losses, plan.bits, plan.all_seeds
         ):
+            if seed not in plan.seeds_for(loss):
+                continue
             for name in names:
+                if name == "penalty" and not plan.has_penalty(loss):
+                    continue
                 network = _network(plan, Setting(dataset, backbone, loss, n_bits), seed, name)
                 yield Cell(network, name, plan.k_for(dataset), plan.divisor, plan.empty, plan.options_of(name))
 
@@ -173,9 +190,11 @@ def _network(plan: Plan, setting: Setting, seed: int, quantizer: str) -> Network
         return replace(spec, penalty="hswd", weights=plan.weights_for(setting.loss, "hswd"))
     if quantizer == "penalty":
         penalty = plan.penalty_for(setting.loss)
-        spec = replace(spec, penalty=penalty, weights=plan.weights_for(setting.loss, penalty))
-        if penalty == preset.penalty:
-            return replace(spec, penalty_options=dict(preset.penalty_options), penalty_tanh=preset.penalty_tanh)
+        return replace(
+            spec, penalty=penalty, weights=plan.weights_for(setting.loss, penalty),
+            penalty_options=dict(preset.penalty_options), penalty_tanh=preset.penalty_tanh,
+            tanh_weights=plan.tanh_weights_for(setting.loss),
+        )  # fmt: skip
     return spec
 
 

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +14,14 @@ from h2q.datasets import ImageDataset, load_dataset
 from h2q.datasets.dataset import FOLDS
 from h2q.errors import require
 from h2q.experiments.cells import NetworkSpec, digest
-from h2q.experiments.records import DataVersion, NetworkSummary
+from h2q.experiments.records import DataVersion, NetworkSummary, Trial
 from h2q.experiments.store import ExperimentFolder
 from h2q.files import read_tensors, write_tensors
+
+if TYPE_CHECKING:
+    from h2q.similarity.penalties import WeightedPenalty
+
+    _Penalty = WeightedPenalty | None
 
 __all__ = ["describe_data", "load_data", "obtain_network", "sign_codes_score"]
 
@@ -109,17 +114,22 @@ def _train(
     require("lightning", "learn")
     fit = _fit_head if spec.preset == "head" else _fit_whole
     began = time.perf_counter()
-    weights = spec.weights or (None,)
-    candidates = [fit(spec, dataset, threads, weight) for weight in weights]
+    penalties: tuple[WeightedPenalty | None, ...] = _penalties(spec) or (None,)
+    candidates = [fit(spec, dataset, threads, penalty) for penalty in penalties]
     scores = [trained.history.validation_map for trained, _ in candidates]
     best = scores.index(max(scores))
     trained, embed = candidates[best]
-    tried = tuple(zip(spec.weights, scores, strict=True)) if spec.weights else ()
+    tried = tuple(
+        Trial(penalty.weight, score, penalty.tanh)
+        for penalty, score in zip(penalties, scores, strict=True)
+        if penalty is not None
+    )
+    weight, tanh = (tried[best].weight, tried[best].tanh) if tried else (None, False)
     trained_at = time.perf_counter()
     parts = {fold: embed(dataset.folds[fold]) for fold in FOLDS}
     history, embed_seconds = trained.history, time.perf_counter() - trained_at
     summary = NetworkSummary(
-        spec.key, history.validation_map, history.best_epoch, trained_at - began, embed_seconds, weights[best], tried
+        spec.key, history.validation_map, history.best_epoch, trained_at - began, embed_seconds, weight, tried, tanh
     )
     return parts, summary
 
@@ -127,19 +137,23 @@ def _train(
 Embed = Callable[[NDArray[np.int64]], NDArray[np.float32]]
 
 
-def _fit_head(spec: NetworkSpec, dataset: ImageDataset, threads: int, weight: float | None) -> tuple[Any, Embed]:
+def _fit_head(
+    spec: NetworkSpec, dataset: ImageDataset, threads: int, penalty: "WeightedPenalty | None"
+) -> tuple[Any, Embed]:
     from h2q.similarity.frozen import train_head
 
     features = _features(spec.dataset, spec.backbone, spec.image_size, spec.resize_mode)
     train, held_out = (np.asarray(features[dataset.folds[fold]]) for fold in ("train", "validation"))
     trained = train_head(
-        train, dataset.labels[dataset.folds["train"]], validation=_validation(held_out, dataset, weight),
-        run=_run_options("cpu", threads), **_training_options(spec, weight),
+        train, dataset.labels[dataset.folds["train"]], validation=_validation(held_out, dataset, penalty),
+        run=_run_options("cpu", threads), **_training_options(spec, penalty),
     )  # fmt: skip
     return trained, lambda positions: trained.embed(np.asarray(features[positions]))
 
 
-def _fit_whole(spec: NetworkSpec, dataset: ImageDataset, threads: int, weight: float | None) -> tuple[Any, Embed]:
+def _fit_whole(
+    spec: NetworkSpec, dataset: ImageDataset, threads: int, penalty: "WeightedPenalty | None"
+) -> tuple[Any, Embed]:
     from h2q.similarity.backbones import load_backbone
     from h2q.similarity.fine_tuning import fine_tune
     from h2q.similarity.images import SelectedImages
@@ -151,16 +165,17 @@ def _fit_whole(spec: NetworkSpec, dataset: ImageDataset, threads: int, weight: f
     trained = fine_tune(
         images(dataset.folds["train"]), dataset.labels[dataset.folds["train"]], backbone=backbone,
         train_blocks=spec.train_blocks, run=_run_options("auto", threads),
-        validation=_validation(images(dataset.folds["validation"]), dataset, weight), **_training_options(spec, weight),
+        validation=_validation(images(dataset.folds["validation"]), dataset, penalty),
+        **_training_options(spec, penalty),
     )  # fmt: skip
     return trained, lambda positions: trained.embed(images(positions))
 
 
-def _validation(held_out: Any, dataset: ImageDataset, weight: float | None) -> Any:
+def _validation(held_out: Any, dataset: ImageDataset, penalty: "_Penalty") -> Any:
     """Score networks by their real-valued embeddings, or with a penalty by their sign codes."""
     from h2q.similarity.validation import Validation, cosine_mean_average_precision
 
-    score = cosine_mean_average_precision if weight is None else sign_codes_score
+    score = cosine_mean_average_precision if penalty is None else sign_codes_score
     return Validation(held_out, dataset.labels[dataset.folds["validation"]], score=score)
 
 
@@ -170,17 +185,23 @@ def _run_options(accelerator: str, threads: int) -> Any:
     return RunOptions(hardware=Hardware(accelerator=accelerator, threads=threads), progress=False)
 
 
-def _training_options(spec: NetworkSpec, weight: float | None) -> dict[str, Any]:
+def _penalties(spec: NetworkSpec) -> "tuple[WeightedPenalty, ...]":
+    """Return the forms of the penalty to try; empty without a penalty."""
     from h2q.similarity.penalties import WeightedPenalty
 
+    if spec.penalty is None:
+        return ()
+    return tuple(WeightedPenalty(spec.penalty, weight, spec.penalty_options, tanh) for weight, tanh in spec.penalties)
+
+
+def _training_options(spec: NetworkSpec, penalty: "WeightedPenalty | None") -> dict[str, Any]:
     options: dict[str, Any] = {
         "loss": spec.loss,
         "n_bits": spec.n_bits,
         "random_state": spec.seed,
         "settings": spec.settings,
+        "penalty": penalty,
     }
     if spec.loss_options:
         options["loss_options"] = spec.loss_options
-    if weight is not None and spec.penalty is not None:
-        options["penalty"] = WeightedPenalty(spec.penalty, weight, spec.penalty_options, spec.penalty_tanh)
     return options

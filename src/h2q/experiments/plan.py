@@ -69,6 +69,8 @@ class Plan:
         Code lengths.
     seeds : tuple of int
         Each seed draws its own folds, initial weights, order of batches and start of the rotation.
+    seeds_by_loss : mapping of str to tuple of int
+        Seeds of a loss, where they are not `seeds`.
     quantizers : tuple of str
         Names in `plan_quantizers`.
     preset : {"head", "fine-tune", "paper"}
@@ -83,11 +85,16 @@ class Plan:
         Weights to try for each penalty ("hswd" is one), where they are not the preset's; the best on the validation
         fold is kept.
     penalty_by_loss : mapping of str to str
-        Penalty of a loss, a name in `h2q.similarity.penalties.PENALTIES`, where it is not the loss's published one.
+        Penalty of a loss, a name in `h2q.similarity.penalties.PENALTIES`, where it is not the loss's published one;
+        "none": the loss has no cells of the quantizer "penalty".
+    weights_by_loss, tanh_weights_by_loss : mapping of str to tuple of float
+        Weights to try for the penalty of a loss, where they are not those of `weights`; the second with a tanh, where
+        both forms are tried.
     penalty_options : mapping of str to mapping
         By penalty, options that differ from the preset's.
-    penalty_tanh : bool or None
-        Whether networks with a penalty end in a tanh; None: as in the preset.
+    penalty_tanh : bool, "both" or None
+        Whether networks with a penalty end in a tanh; "both": each is tried, and the better on the validation fold is
+        kept; None: as in the preset.
     loss_options : mapping of str to mapping
         By loss, options that differ from the preset's.
     resize_mode : {"stretch", "crop"} or None
@@ -109,14 +116,17 @@ class Plan:
     bits: tuple[int, ...]
     seeds: tuple[int, ...]
     quantizers: tuple[str, ...]
+    seeds_by_loss: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     preset: str = "head"
     image_size: int | None = None
     train_blocks: int | None = None
     training: Mapping[str, Any] = field(default_factory=dict)
     weights: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    weights_by_loss: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    tanh_weights_by_loss: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     penalty_by_loss: Mapping[str, str] = field(default_factory=dict)
     penalty_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    penalty_tanh: bool | None = None
+    penalty_tanh: bool | Literal["both"] | None = None
     loss_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     resize_mode: Literal["stretch", "crop"] | None = None
     center: bool = False
@@ -139,25 +149,47 @@ class Plan:
         preset = preset_for(loss, self.preset)  # type: ignore[arg-type]
         penalty = self.penalty_by_loss.get(loss) or preset.penalty or "l2"
         own = penalty == preset.penalty
+        tanh = preset.penalty_tanh and own if self.penalty_tanh is None else self.penalty_tanh is True
         return replace(
             preset,
             loss_options={**preset.loss_options, **self.loss_options.get(loss, {})},
             resize_mode=self.resize_mode or preset.resize_mode,
             penalty=penalty,
             penalty_options={**(preset.penalty_options if own else {}), **self.penalty_options.get(penalty, {})},
-            penalty_tanh=(preset.penalty_tanh and own) if self.penalty_tanh is None else self.penalty_tanh,
+            penalty_tanh=tanh,
         )
 
     def weights_for(self, loss: str, penalty: str) -> tuple[float, ...]:
         """Return the weights to try for a penalty: the plan's, else those of the preset for the loss."""
         from h2q.similarity.presets import PAPER_HSWD_WEIGHT
 
+        if penalty != "hswd" and loss in self.weights_by_loss:
+            return self.weights_by_loss[loss]
         if penalty in self.weights:
             return self.weights[penalty]
         if penalty == "hswd":
             return (PAPER_HSWD_WEIGHT,) if self.preset == "paper" else ()
         preset = self.preset_for(loss)
         return preset.penalty_weights if penalty == preset.penalty else ()
+
+    def tanh_weights_for(self, loss: str) -> tuple[float, ...]:
+        """Return the weights to try with a tanh beside those without, if both forms are tried."""
+        if self.penalty_tanh != "both":
+            return ()
+        return self.tanh_weights_by_loss.get(loss) or self.weights_for(loss, self.penalty_for(loss))
+
+    def has_penalty(self, loss: str) -> bool:
+        """Whether the quantizer "penalty" has cells of a loss."""
+        return self.penalty_by_loss.get(loss) != "none"
+
+    def seeds_for(self, loss: str) -> tuple[int, ...]:
+        """Return the seeds of a loss."""
+        return self.seeds_by_loss.get(loss, self.seeds)
+
+    @property
+    def all_seeds(self) -> tuple[int, ...]:
+        """Every seed of the plan."""
+        return tuple(sorted({seed for loss in self.losses for seed in self.seeds_for(loss)}))
 
     def penalty_for(self, loss: str) -> str:
         """Return the name of a loss's penalty: the plan's, else the preset's, else "l2"."""
@@ -178,5 +210,11 @@ class Plan:
     def from_json(cls, document: Mapping[str, Any]) -> Self:
         """Return the plan that ``dataclasses.asdict`` turned into a JSON document."""
         lists = ("datasets", "backbones", "losses", "bits", "seeds", "quantizers")
-        weights = {name: tuple(values) for name, values in document["weights"].items()}
-        return cls(**{**document, **{name: tuple(document[name]) for name in lists}, "weights": weights})
+        tables = ("weights", "weights_by_loss", "tanh_weights_by_loss", "seeds_by_loss")
+        return cls(
+            **{
+                **document,
+                **{name: tuple(document[name]) for name in lists},
+                **{name: {key: tuple(each) for key, each in document.get(name, {}).items()} for name in tables},
+            }
+        )

@@ -4,6 +4,7 @@ import fnmatch
 import os
 import tomllib
 import warnings
+from collections.abc import Callable
 from dataclasses import fields, replace
 from importlib import resources
 from pathlib import Path
@@ -110,9 +111,11 @@ def _read_document(document: dict[str, Any]) -> Plan:
     root = Table(
         "", document, ("name", "grid", "training", "loss_options", "penalty", "hswd", "quantization", "scoring")
     )
-    grid = root.table("grid", ("datasets", "backbones", "losses", "bits", "seeds", "quantizers"))
+    grid = root.table("grid", ("datasets", "backbones", "losses", "bits", "seeds", "seeds_by_loss", "quantizers"))
     training = root.table("training", ("preset", "image_size", "resize_mode", "train_blocks", *_setting_names()))
-    penalty = root.table("penalty", ("weights", "by_loss", "options", "tanh"))
+    penalty = root.table(
+        "penalty", ("weights", "weights_by_loss", "tanh_weights_by_loss", "by_loss", "options", "tanh")
+    )
     hswd = root.table("hswd", ("weights",))
     quantization = root.table("quantization", ("center", *quantizer_names()))
     scoring = root.table("scoring", ("k", "divisor", "empty"))
@@ -127,14 +130,17 @@ def _read_document(document: dict[str, Any]) -> Plan:
         losses=losses,
         bits=grid.integers("bits"),
         seeds=grid.integers("seeds", (0,)),
+        seeds_by_loss=_by_loss(grid, "seeds_by_loss", losses, Table.integers),
         quantizers=quantizers,
         preset=training.choice("preset", ("head", "fine-tune", "paper"), "head"),
         image_size=training.integer("image_size", None),
         train_blocks=training.integer("train_blocks", None),
         training={key: value for key, value in training.values.items() if key in _setting_names()},
         penalty_by_loss=by_loss,
+        weights_by_loss=_by_loss(penalty, "weights_by_loss", losses, Table.numbers),
+        tanh_weights_by_loss=_by_loss(penalty, "tanh_weights_by_loss", losses, Table.numbers),
         penalty_options=_read_options(penalty.values.get("options", {}), "penalty.options"),
-        penalty_tanh=penalty.boolean("tanh", False) if "tanh" in penalty.values else None,
+        penalty_tanh=_read_tanh(penalty),
         loss_options={
             _loss(name, "[loss_options]"): options
             for name, options in _read_options(root.values.get("loss_options", {}), "loss_options").items()
@@ -160,6 +166,26 @@ def _loss(name: str, where: str) -> str:
         return loss_name(name)
     except ValueError:
         raise PlanError(f"{where}: {unknown(name, LOSSES)}") from None
+
+
+def _by_loss(
+    table: Table, key: str, losses: tuple[str, ...], read: Callable[[Table, str], tuple[Any, ...]]
+) -> dict[str, tuple[Any, ...]]:
+    """Return a table of lists by loss, whose losses are in the grid."""
+    values = table.values.get(key, {})
+    lists = Table(f"{table.where.strip(' []')}.{key}", values, values if isinstance(values, dict) else ())
+    by_loss = {_loss(name, lists.where.strip()): read(lists, name) for name in lists.values}
+    for name in by_loss:
+        if name not in losses:
+            raise PlanError(f"{lists.where.strip()}: {unknown(name, losses)}")
+    return by_loss
+
+
+def _read_tanh(penalty: Table) -> bool | Literal["both"] | None:
+    value = penalty.values.get("tanh")
+    if value is None or isinstance(value, bool) or value == "both":
+        return value
+    raise PlanError(f'[penalty] tanh must be true, false or "both"; got {value!r}')
 
 
 def _read_options(table: Any, name: str) -> dict[str, dict[str, Any]]:
@@ -193,12 +219,13 @@ def _read_quantizer_options(quantization: Table) -> dict[str, dict[str, Any]]:
 def _read_weights(plan: Plan, penalty: Table, hswd: Table) -> dict[str, tuple[float, ...]]:
     """Return the weights of each penalty that the plan uses: one list for all of them, or a table by penalty.
 
-    They may be missing where the preset has weights for every loss.
+    They may be missing where the preset, or a list by loss, has weights for every loss.
     """
     weights = {}
-    of_preset = all(plan.weights_for(loss, plan.penalty_for(loss)) for loss in plan.losses)
-    if "penalty" in plan.quantizers and not (of_preset and "weights" not in penalty.values):
-        used = tuple(dict.fromkeys(map(plan.penalty_for, plan.losses)))
+    losses = [loss for loss in plan.losses if plan.has_penalty(loss)]
+    complete = all(plan.weights_for(loss, plan.penalty_for(loss)) for loss in losses)
+    if "penalty" in plan.quantizers and not (complete and "weights" not in penalty.values):
+        used = tuple(dict.fromkeys(map(plan.penalty_for, losses)))
         if isinstance(penalty.values.get("weights"), dict):
             table = penalty.table("weights", used)
             weights = {name: table.numbers(name) for name in used}
@@ -235,7 +262,7 @@ def _check_values(plan: Plan) -> None:
     _check_quantizers(plan)
     for where, names, known in (
         ("[grid] backbones", plan.backbones, BACKBONES),
-        ("[penalty] by_loss", plan.penalty_by_loss.values(), PENALTIES),
+        ("[penalty] by_loss", plan.penalty_by_loss.values(), (*PENALTIES, "none")),
         ("[penalty] by_loss", plan.penalty_by_loss, plan.losses),
     ):
         for name in names:
@@ -243,17 +270,21 @@ def _check_values(plan: Plan) -> None:
                 raise PlanError(f"{where}: {unknown(name, known)}")
     for name in plan.datasets:
         _check_dataset(name)
-    if "ADSH" in plan.losses and plan.weights:
+    if "ADSH" in plan.losses and (
+        "hswd" in plan.quantizers or ("penalty" in plan.quantizers and plan.has_penalty("ADSH"))
+    ):
         raise PlanError(
-            '[grid] losses: ADSH takes no penalty, its loss has one; leave it out, or "penalty" and "hswd" out of the '
-            "quantizers"
+            '[grid] losses: ADSH takes no penalty, its loss has one; leave it out, or "hswd" out of the quantizers, '
+            'and set ADSH = "none" in [penalty.by_loss]'
         )
-    for name, weights in plan.weights.items():
-        if any(not 0 < weight < float("inf") for weight in weights):
-            table = "hswd" if name == "hswd" else "penalty"
-            raise PlanError(
-                f"[{table}] weights must be above 0 (weight 0 is the quantizer sign); got {list(weights)} for {name}"
-            )
+    for lists in (plan.weights, plan.weights_by_loss, plan.tanh_weights_by_loss):
+        for name, weights in lists.items():
+            if any(not 0 < weight < float("inf") for weight in weights):
+                table = "hswd" if name == "hswd" else "penalty"
+                raise PlanError(
+                    f"[{table}] weights must be above 0 (weight 0 is the quantizer sign); got {list(weights)} for "
+                    f"{name}"
+                )
 
 
 def _check_settings(plan: Plan) -> None:
@@ -290,7 +321,7 @@ def _check_options(plan: Plan) -> None:
 def _check_numbers(plan: Plan) -> None:
     for number in plan.bits:
         check_n_bits(number, "[grid] bits")
-    for number in plan.seeds:
+    for number in plan.all_seeds:
         check_integer(number, "[grid] seeds", low=0)
     if plan.k is not None:
         check_integer(plan.k, "[scoring] k", low=1)

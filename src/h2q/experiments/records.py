@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from h2q.experiments.cells import Cell
 from h2q.experiments.plan import Plan
 
-__all__ = ["CellScores", "CellSeconds", "DataVersion", "NetworkSummary", "Record", "StoredPlan"]
+__all__ = ["CellScores", "CellSeconds", "DataVersion", "NetworkSummary", "Record", "StoredPlan", "Trial"]
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,14 @@ class DataVersion:
     folds_digest: str
 
 
+class Trial(NamedTuple):
+    """A form of a penalty that was tried: its weight, the validation mAP of sign codes, and whether it has a tanh."""
+
+    weight: float
+    validation_map: float
+    tanh: bool = False
+
+
 @dataclass(frozen=True)
 class NetworkSummary:
     """How a network was trained.
@@ -45,8 +53,10 @@ class NetworkSummary:
         Wall-clock time of the training (of all weights) and of embedding the folds.
     weight : float or None
         Weight of the penalty that was best on the validation fold; None without a penalty.
-    tried : tuple of (float, float)
-        Every weight with its validation mAP of sign codes; empty without a penalty.
+    tried : tuple of Trial
+        Every form of the penalty with its score; empty without a penalty.
+    tanh : bool
+        Whether the network that is kept ends in a tanh.
     """
 
     key: str
@@ -55,12 +65,13 @@ class NetworkSummary:
     train_seconds: float
     embed_seconds: float
     weight: float | None = None
-    tried: tuple[tuple[float, float], ...] = ()
+    tried: tuple[Trial, ...] = ()
+    tanh: bool = False
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
         """Return the summary that ``dataclasses.asdict`` turned into a JSON document."""
-        tried = tuple((weight, score) for weight, score in document["tried"])
+        tried = tuple(Trial(*trial) for trial in document["tried"])
         return cls(**{**document, "tried": tried})
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from h2q.comparison import compare_cells, recovered_share
 from h2q.experiments.cells import Setting
 from h2q.experiments.figures import draw_figures
+from h2q.experiments.paired_tables import paired_table, tanh_table
 from h2q.experiments.plan import Plan
 from h2q.experiments.results import Results, load_results
 from h2q.experiments.tables import (
@@ -21,6 +22,7 @@ from h2q.experiments.tables import (
     reference_score_table,
     reference_table,
     score_table,
+    seeds_line,
     signed,
     time_table,
     weight_table,
@@ -96,6 +98,11 @@ def build_report(results: Results) -> Document:
         Section("How these numbers were made", (_protocol_table(results), *_gaps(results))),
         Section("Gains", (*_findings(results), *(comparison_table(results, metric) for metric in TIES))),
     ]
+    main = _main_quantizer(results)
+    paired = [paired_table(results, main, metric) for metric in TIES] if main is not None else []
+    tables = tuple(table for table in (*paired, tanh_table(results)) if table is not None)
+    if tables:
+        sections.append(Section("Query by query", tables))
     figures = draw_figures(results)
     if figures:
         sections.append(Section("Figures", figures))
@@ -190,7 +197,7 @@ def _protocol_table(results: Results) -> Table:
         ("data", "; ".join(data_lines(results))),
         ("stage one", f"{', '.join(plan.backbones)}; preset {plan.preset}; {_settings_line(settings)}"),
         ("folds", "train: networks, quantizers; validation: early stopping, weights of penalties; query: scores only"),
-        ("seeds", f"{', '.join(map(str, plan.seeds))}: each draws folds, initial weights, batches and rotations"),
+        ("seeds", f"{seeds_line(plan)}: each draws folds, initial weights, batches and rotations"),
         ("score", f"mAP@{cuts(results)}, divisor {plan.divisor}, queries without relevant items: {plan.empty}"),
         (
             "ties",

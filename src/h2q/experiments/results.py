@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from h2q.experiments.cells import Cell, Setting
 from h2q.experiments.plan import Plan
 from h2q.experiments.records import CellScores, CellSeconds, NetworkSummary, Record
@@ -77,12 +80,15 @@ class Results:
         Cells that failed.
     cells : tuple of Cell
         All cells of the plan.
+    folder : Path or None
+        The folder that they come from, which holds the scores of single queries.
     """
 
     plan: Plan
     rows: tuple[Row, ...]
     failed: tuple[Record, ...]
     cells: tuple[Cell, ...]
+    folder: Path | None = None
 
     @property
     def quantizers(self) -> tuple[str, ...]:
@@ -111,6 +117,19 @@ class Results:
         field = "map_real" if quantizer == "real" else metric
         return {(row.setting, row.seed): getattr(row.scores, field) for row in self.rows if row.quantizer == quantizer}
 
+    def queries_by_cell(self, quantizer: str, metric: str) -> dict[tuple[Setting, int], NDArray[np.float64]]:
+        """Return the average precision of each query for each setting and seed; arguments as for `by_cell`.
+
+        Cells of a version that did not keep them are left out.
+        """
+        if self.folder is None:
+            return {}
+        store, name = ExperimentFolder(self.folder), "map_expected" if quantizer == "real" else metric
+        scores = {
+            (row.setting, row.seed): store.query_scores(row.cell.key) for row in self.rows if row.quantizer == quantizer
+        }
+        return {key: each[name].astype(np.float64) for key, each in scores.items() if name in each}
+
 
 def load_results(folder: str | Path) -> Results:
     """Read the folder of an experiment.
@@ -131,7 +150,7 @@ def load_results(folder: str | Path) -> Results:
             failed.append(record)
         else:
             rows.append(Row(record, record.network, record.scores, record.seconds))
-    return Results(stored.plan, tuple(rows), tuple(failed), stored.cells)
+    return Results(stored.plan, tuple(rows), tuple(failed), stored.cells, store.path)
 
 
 @dataclass(frozen=True)

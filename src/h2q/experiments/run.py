@@ -14,6 +14,9 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from h2q.checks import check_integer
 from h2q.comparison import EmbeddedFolds, Score, score_embeddings, score_quantizer
 from h2q.experiments.cells import Cell, cells_of, group_by_network
@@ -203,6 +206,7 @@ def _run_group(cells: list[Cell], store: ExperimentFolder, threads: int) -> Iter
             folds, network, real = obtained
             score = real if cell.quantizer == "real" else _score_codes(cell, folds)
             processor = time.process_time() - began
+            store.write_query_scores(cell.key, _query_scores(score))
             record = Record(
                 cell, data, _versions(), _now(), network, _cell_scores(score, real), _cell_seconds(score, processor)
             )
@@ -224,6 +228,12 @@ def _score_codes(cell: Cell, folds: EmbeddedFolds) -> Score:
     return score_quantizer(
         quantizer, folds, name=cell.quantizer, k=cell.k, divisor=cell.divisor, empty=cell.empty, error_fold="database"
     )
+
+
+def _query_scores(score: Score) -> dict[str, NDArray[np.float32]]:
+    """Return the average precision of each query by tie policy; NaN where a query is skipped."""
+    by_ties = {"map_embeddings": score.map_embeddings, "map_expected": score.map_expected}
+    return {name: value.per_query.astype(np.float32) for name, value in by_ties.items() if value is not None}
 
 
 def _cell_scores(score: Score, real: Score) -> CellScores:

@@ -3,21 +3,35 @@
 FOLDER/results.jsonl    a line for each cell with its checksum, appended under a lock and synced; a torn last line is
                         cut off
 FOLDER/networks/        the embeddings of each stage-one network, which all its quantizers share
+FOLDER/queries/         the average precision of each query of each cell, to compare quantizers query by query
 FOLDER/locks/           a file for each network in progress; the system frees the lock when a process dies
 FOLDER/plan.json        the cells of the plan that was run last
 """
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from h2q.errors import FileFormatError
 from h2q.experiments.records import Record, StoredPlan
-from h2q.files import decode_json, encode_checked_json, read_checked_json, sync_folder, write_checked_json
+from h2q.files import (
+    decode_json,
+    encode_checked_json,
+    read_checked_json,
+    read_tensors,
+    sync_folder,
+    write_checked_json,
+    write_tensors,
+)
 
 __all__ = ["ExperimentFolder"]
+
+_QUERY_KIND = "average precision by query"
 
 
 class ExperimentFolder:
@@ -45,7 +59,7 @@ class ExperimentFolder:
             raise FileExistsError(f"{self.path} is a file, not the folder of an experiment; give another one")
         if self.path.is_dir() and any(self.path.iterdir()) and not (self.path / "plan.json").exists():
             raise FileExistsError(f"{self.path} is not empty, and holds no experiment; give a new folder")
-        for name in ("networks", "locks"):
+        for name in ("networks", "queries", "locks"):
             (self.path / name).mkdir(parents=True, exist_ok=True)
         write_checked_json(self.path / "plan.json", plan.to_json())
 
@@ -136,6 +150,20 @@ class ExperimentFolder:
                 yield True
         finally:
             os.close(descriptor)
+
+    def write_query_scores(self, key: str, scores: Mapping[str, NDArray[np.float32]]) -> None:
+        """Write the average precision of each query of a cell, by tie policy."""
+        write_tensors(self._query_file(key), _QUERY_KIND, dict(scores), {})
+
+    def query_scores(self, key: str) -> Mapping[str, NDArray[np.float32]]:
+        """Return what `write_query_scores` wrote; empty for a cell of a version that did not write it."""
+        try:
+            return read_tensors(self._query_file(key), _QUERY_KIND).tensors
+        except FileNotFoundError:
+            return {}
+
+    def _query_file(self, key: str) -> Path:
+        return self.path / "queries" / f"{key}.safetensors"
 
     def network_file(self, key: str) -> Path:
         """Return the path of a network's embeddings."""

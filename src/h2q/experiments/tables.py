@@ -7,7 +7,7 @@ import numpy as np
 
 from h2q.comparison import CellComparison, compare_cells, count_wins, mean_and_deviation, recovered_share
 from h2q.experiments.cells import Setting
-from h2q.experiments.plan import resolve_quantizer
+from h2q.experiments.plan import Plan, resolve_quantizer
 from h2q.experiments.records import CellScores, DataVersion
 from h2q.experiments.results import Results, Row, reference_rows
 from h2q.quantization import quantizer_info
@@ -21,6 +21,8 @@ __all__ = [
     "quantization_table",
     "reference_table",
     "score_table",
+    "seeds_line",
+    "signed",
     "time_table",
     "weight_table",
 ]
@@ -52,9 +54,20 @@ def protocol(results: Results, metric: str | None = None) -> str:
             f'relevant items "{plan.empty}"'
         )
     parts += data_lines(results)
-    parts.append(f"seed{'s' if len(plan.seeds) > 1 else ''} {', '.join(map(str, plan.seeds))}")
+    parts.append(seeds_line(plan))
     parts.append("h2q " + ", ".join(sorted({row.record.versions.get("h2q", "?") for row in results.rows})))
     return "; ".join(parts) + "."
+
+
+def seeds_line(plan: Plan) -> str:
+    """Return the seeds, by loss where they differ."""
+    losses: dict[tuple[int, ...], list[str]] = defaultdict(list)
+    for loss in plan.losses:
+        losses[plan.seeds_for(loss)].append(loss)
+    lines = [f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}" for seeds in losses]
+    if len(lines) == 1:
+        return lines[0]
+    return "; ".join(f"{line} ({', '.join(names)})" for line, names in zip(lines, losses.values(), strict=True))
 
 
 def cuts(results: Results) -> str:
@@ -81,7 +94,7 @@ def comparison_table(results: Results, metric: str) -> Table:
     wins = count_wins(_mean_over_seeds(codes))
     sign, itq, real = scores.get("sign", {}), scores.get("itq", {}), scores.get("real", {})
     columns = (
-        "quantizer", "mAP", "− sign", "min to max", "improved", "p", "given back",
+        "quantizer", "cells", "mAP", "− sign", "min to max", "improved", "p", "given back",
         "− ITQ", "min to max", "improved", "p", "wins",
     )  # fmt: skip
     rows = []
@@ -92,6 +105,7 @@ def comparison_table(results: Results, metric: str) -> Table:
         rows.append(
             (
                 Value(label(name)),
+                Value(str(len(values))),
                 Value(f"{100 * np.mean(list(values.values())):.2f}"),
                 *comparison_values(None if name == "sign" else compare_cells(values, sign)),
                 _NOTHING if back is None else Value(f"{100 * back:.0f} %".replace("-", "−")),
@@ -99,11 +113,11 @@ def comparison_table(results: Results, metric: str) -> Table:
                 Value(f"{wins[name]:g}") if name in wins else _NOTHING,
             )
         )
-    n_cells = max(len(values) for values in scores.values())
     caption = (
-        f'Every quantizer against plain sign and against converged ITQ, ties "{TIES[metric]}": points of mAP over '
-        f"{n_cells} cells. Improved: share of cells. p: two-sided sign test over cells. Given back: share of what sign "
-        "loses against the real-valued embeddings. Wins: settings in which it is the best code, mean over seeds."
+        f'Every quantizer against plain sign and against converged ITQ, ties "{TIES[metric]}": points of mAP, each '
+        "difference over the cells that both have. Improved: share of cells. p: two-sided sign test over cells. Given "
+        "back: share of what sign loses against the real-valued embeddings. Wins: settings, of those that all "
+        "codes have, in which it is the best, mean over seeds."
     )
     return Table(
         name=f"comparison-{TIES[metric]}", caption=caption, note=protocol(results, metric), columns=columns,
@@ -289,16 +303,20 @@ def weight_table(results: Results) -> Table | None:
         network, penalty = row.network, row.cell.network.penalty
         if penalty is None:
             continue
-        tried = ", ".join(f"{weight:g}: {100 * score:.2f}" for weight, score in network.tried)
+        tried = ", ".join(
+            f"{trial.weight:g}{' tanh' if trial.tanh else ''}: {100 * trial.validation_map:.2f}"
+            for trial in network.tried
+        )
         rows.append(
             (
                 *_setting_values(results, row.setting), Value(str(row.seed)), Value(label(row.quantizer)),
-                Value(penalty), Value(f"{network.weight:g}"), Value(tried),
+                Value(penalty), Value(f"{network.weight:g}"), Value("yes" if network.tanh else "no"), Value(tried),
             )
         )  # fmt: skip
     if not rows:
         return None
-    columns = (*_setting_heads(results), "seed", "quantizer", "penalty", "best weight", "weight: validation mAP")
+    heads = ("seed", "quantizer", "penalty", "best weight", "tanh", "weight: validation mAP")
+    columns = (*_setting_heads(results), *heads)
     return Table(
         name="weights", columns=columns, rows=tuple(rows), text_columns=len(columns),
         caption="The weights of penalties: chosen on the validation fold, by the mAP of sign codes within it.",
