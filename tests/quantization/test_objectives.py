@@ -10,6 +10,14 @@ VALUES = {
     "l1": lambda Z: np.mean(np.abs(Z - np.where(Z > 0, 1, -1))),
     "min_entry": lambda Z: logsumexp(-(Z**2), axis=1).mean(),
     "bit_variance": lambda Z: np.mean((1 / (1 + np.exp(-Z))) * (1 - 1 / (1 + np.exp(-Z)))),
+    "mean_abs": lambda Z: np.mean([np.var(np.abs(row)) for row in Z]),
+    "closest_sphere_bits": lambda Z: (
+        np.mean(
+            [np.linalg.norm(row - np.linalg.norm(row) / np.sqrt(len(row)) * np.where(row > 0, 1, -1)) ** 2 for row in Z]
+        )
+        / Z.shape[1]
+    ),
+    "cos_sim": lambda Z: -np.mean([row @ np.where(row > 0, 1, -1) / len(row) for row in Z]),
 }
 
 
@@ -18,8 +26,21 @@ def Z() -> np.ndarray:
     return np.random.default_rng(0).standard_normal((6, 5)) * 2
 
 
-def test_there_are_the_four_of_the_paper():
+def test_there_are_the_four_of_the_paper_and_the_three_of_its_code():
     assert set(OBJECTIVES) == set(VALUES)
+
+
+def test_two_of_them_are_l2_on_the_sphere(Z):
+    scaled = Z * np.sqrt(Z.shape[1]) / np.linalg.norm(Z, axis=1, keepdims=True)
+    l2 = OBJECTIVES["l2"](scaled)[0]
+    assert OBJECTIVES["closest_sphere_bits"](scaled)[0] == pytest.approx(l2)
+    assert 2 + 2 * OBJECTIVES["cos_sim"](scaled)[0] == pytest.approx(l2)
+
+
+def test_a_row_of_zeros_has_no_direction():
+    value, gradient = OBJECTIVES["closest_sphere_bits"](np.zeros((1, 4)))
+    assert value == 0
+    assert not gradient.any()
 
 
 @pytest.mark.parametrize("name", sorted(VALUES))

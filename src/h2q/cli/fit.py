@@ -60,7 +60,7 @@ def fit(
         str | None, typer.Option(metavar="FILE", help="Class ids or multi-hot rows, one an item, for --whitening auto.")
     ] = None,
     objective: Annotated[
-        str | None, typer.Option(help="Objective of h2q: l2 (default), l1, min_entry, bit_variance.")
+        str | None, typer.Option(help="Objective of h2q: l2 (default), l1, min_entry, bit_variance, mean_abs, ...")
     ] = None,
     schedule: Annotated[
         ScheduleName | None, typer.Option(help="Schedule of h2q: annealed (default), or constant, the paper's.")

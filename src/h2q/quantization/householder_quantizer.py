@@ -35,7 +35,7 @@ class HouseholderQuantizer(RotationQuantizer):
         multiplied by S^(-power / 2), S the scatter within classes, so that bits do not go to what differs between
         similar items; the power, from 0 to 1, is chosen on rows held out. Without labels ``"auto"`` is 0: the best
         power depends on what counts as similar, which embeddings alone do not tell.
-    objective : {"l2", "l1", "min_entry", "bit_variance"} or callable
+    objective : {"l2", "l1", "min_entry", "bit_variance", "mean_abs", "closest_sphere_bits", "cos_sim"} or callable
         Function to minimize; see `h2q.quantization.objectives`. A callable takes Z, (n, n_bits), and returns the value
         and its gradient dL/dZ.
     schedule : {"annealed", "constant"} or Schedule

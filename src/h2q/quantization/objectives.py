@@ -19,8 +19,11 @@ __all__ = [
     "Objective",
     "QuantizationErrors",
     "bit_variance",
+    "closest_sphere_bits",
+    "cos_sim",
     "l1",
     "l2",
+    "mean_abs",
     "min_entry",
     "quantization_errors",
     "row_errors",
@@ -158,3 +161,52 @@ def bit_variance(Z: NDArray[np.floating]) -> tuple[float, NDArray[np.floating]]:
     probability = expit(Z)
     variance = probability * (1 - probability)
     return float(variance.mean()), variance * (1 - 2 * probability) / Z.size
+
+
+@objective("mean_abs")
+def mean_abs(Z: NDArray[np.floating]) -> tuple[float, NDArray[np.floating]]:
+    """Mean (abs(z) - m)^2, m the mean of abs(z) over the row: 1 - m^2 on average if rows have norm sqrt(k).
+
+    The loss MA of the authors' code (src/utils/losses.py), which compares z itself with m: that is not even in z, and
+    draws all codes to a single one.
+
+    >>> value, gradient = mean_abs(np.array([[0.5, -1.5]]))
+    >>> value, gradient.tolist()
+    (0.25, [[-0.5, -0.5]])
+    """
+    sizes = np.abs(Z)
+    difference = sizes - sizes.mean(axis=1, keepdims=True)
+    value = float(np.vdot(difference, difference)) / Z.size
+    return value, difference * np.copysign(2 / Z.size, Z)
+
+
+@objective("closest_sphere_bits")
+def closest_sphere_bits(Z: NDArray[np.floating]) -> tuple[float, NDArray[np.floating]]:
+    """Mean (abs(z) - |row| / sqrt(k))^2, the distance to the nearest signs of the row's norm; `l2` at norm sqrt(k).
+
+    The loss CSB of the authors' code (src/utils/losses.py), there a sum. A row of zeros has value and gradient 0.
+
+    >>> value, gradient = closest_sphere_bits(np.array([[1.0, -7.0]]))  # norm / sqrt(k) = 5
+    >>> value, gradient.round(6).tolist()
+    (10.0, [[-3.8, -3.4]])
+    """
+    sizes = np.abs(Z)
+    norms = np.sqrt(np.einsum("ij,ij->i", Z, Z))[:, None]
+    difference = sizes - norms / np.sqrt(Z.shape[1]).astype(Z.dtype)
+    value = float(np.vdot(difference, difference)) / Z.size
+    directions = np.divide(Z, norms, out=np.zeros_like(Z), where=norms > 0)
+    along = difference.sum(axis=1, keepdims=True) / np.sqrt(Z.shape[1]).astype(Z.dtype)
+    return value, (difference * np.copysign(1, Z) - along * directions) * (2 / Z.size)
+
+
+@objective("cos_sim")
+def cos_sim(Z: NDArray[np.floating]) -> tuple[float, NDArray[np.floating]]:
+    """Minus mean abs(z): minus the cosine of a row and its signs if rows have norm sqrt(k), where it is l2 / 2 - 1.
+
+    The loss of this name of the authors' code (src/utils/losses.py).
+
+    >>> value, gradient = cos_sim(np.array([[0.5, -1.5]]))
+    >>> value, gradient.tolist()
+    (-1.0, [[-0.5, 0.5]])
+    """
+    return -float(np.abs(Z).mean()), -np.copysign(1 / Z.size, Z)
