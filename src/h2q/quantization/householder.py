@@ -100,8 +100,7 @@ def compact_wy(V: NDArray[Float]) -> CompactWY:
     array([[-1.,  0.],
            [ 0.,  1.]])
     """
-    if not isinstance(V, np.ndarray) or V.dtype not in (np.float32, np.float64):
-        raise TypeError(f"V must be an array of float32 or float64; got {describe(V)}")
+    _check_dtype(V, "V")
     if V.ndim != 2 or V.shape[1] > V.shape[0]:
         raise ValueError(f"V must be (k, m) with m <= k, reflections as columns; got shape {V.shape}")
     norms = np.sqrt(np.einsum("ij,ij->j", V, V))
@@ -116,6 +115,17 @@ def compact_wy(V: NDArray[Float]) -> CompactWY:
     S: NDArray[Any] = np.triu(V.T @ V, 1)
     S.flat[:: len(S) + 1] = 0.5
     return CompactWY(V, norms, _invert_upper(S))
+
+
+def _check_dtype(matrix: Any, name: str) -> None:
+    if not isinstance(matrix, np.ndarray) or matrix.dtype not in (np.float32, np.float64):
+        raise TypeError(f"{name} must be an array of float32 or float64; got {describe(matrix)}")
+
+
+def _double_precision(V: NDArray[Float]) -> CompactWY:
+    """Return the factors in float64: where reflections are nearly parallel, S^-1 enlarges rounding errors."""
+    _check_dtype(V, "V")
+    return compact_wy(V.astype(np.float64, copy=False))
 
 
 def _invert_upper(S: NDArray[Any]) -> NDArray[Any]:
@@ -162,7 +172,7 @@ def to_matrix(V: NDArray[Float]) -> NDArray[Float]:
     array([[-1.,  0.],
            [ 0., -1.]])
     """
-    return compact_wy(V).to_matrix()  # type: ignore[return-value]
+    return _double_precision(V).to_matrix().astype(V.dtype)
 
 
 def apply(X: NDArray[Float], V: NDArray[Float]) -> NDArray[Float]:
@@ -190,7 +200,9 @@ def apply(X: NDArray[Float], V: NDArray[Float]) -> NDArray[Float]:
     >>> apply(np.array([[3.0, 4.0]]), np.array([[1.0], [1.0]]))  # the mirror that exchanges two axes, with signs
     array([[-4., -3.]])
     """
-    return compact_wy(V).apply(X)  # type: ignore[return-value]
+    factors = _double_precision(V)
+    in_dtype = CompactWY(*(array.astype(V.dtype) for array in (factors.reflections, factors.norms, factors.inverse)))
+    return in_dtype.apply(X)  # type: ignore[return-value]
 
 
 def gradient(V: NDArray[Float], A: NDArray[Float]) -> NDArray[Float]:
@@ -259,8 +271,7 @@ def from_matrix(U: NDArray[Float]) -> NDArray[Float]:
     >>> from_matrix(np.eye(3)).shape
     (3, 0)
     """
-    if not isinstance(U, np.ndarray) or U.dtype not in (np.float32, np.float64):
-        raise TypeError(f"U must be an array of float32 or float64; got {describe(U)}")
+    _check_dtype(U, "U")
     if U.ndim != 2 or U.shape[0] != U.shape[1]:
         raise ValueError(f"U must be square; got shape {U.shape}")
     k, rest = len(U), U.astype(np.float64)
