@@ -30,9 +30,11 @@ class QueryNeighbors(Sequence[Neighbor]):
     Attributes
     ----------
     ids : ndarray of shape (n,)
-        Ids of the items, int64.
+        Ids of the items: int64, or strings (dtype object).
     distances : ndarray of shape (n,)
         Their distances.
+    metadata : pyarrow.Table or None
+        Their metadata, a row for each item, where the search was asked for columns.
 
     Examples
     --------
@@ -45,6 +47,7 @@ class QueryNeighbors(Sequence[Neighbor]):
 
     ids: NDArray[Any]
     distances: NDArray[Any]
+    metadata: Any = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -55,8 +58,10 @@ class QueryNeighbors(Sequence[Neighbor]):
     def __getitem__(self, item: slice) -> Self: ...
     def __getitem__(self, item: int | slice) -> Neighbor | Self:
         if isinstance(item, slice):
-            return type(self)(self.ids[item], self.distances[item])
-        return Neighbor(self.ids[item].item(), self.distances[item].item())
+            metadata = None if self.metadata is None else self.metadata.take(np.arange(len(self))[item])
+            return type(self)(self.ids[item], self.distances[item], metadata)
+        found = self.ids[item]
+        return Neighbor(found.item() if isinstance(found, np.generic) else found, self.distances[item].item())
 
     def __iter__(self) -> Iterator[Neighbor]:
         return map(Neighbor, self.ids.tolist(), self.distances.tolist())
@@ -77,6 +82,7 @@ class _Results(Sequence[QueryNeighbors]):
 
     ids: NDArray[Any]
     distances: NDArray[Any]
+    metadata: Any
 
     @property
     @abstractmethod
@@ -122,13 +128,21 @@ class _Results(Sequence[QueryNeighbors]):
         return f"<table><caption>{caption}</caption><tbody>{''.join(rows)}</tbody></table>"
 
     def to_arrow(self) -> Any:
-        """Return a `pyarrow.Table` with a row for each item of each query: query, rank (from 0), id, distance."""
+        """Return a `pyarrow.Table`, a row for each item of each query: query, rank (from 0), id, distance, metadata."""
         import pyarrow as pa
 
         counts = self.counts
         queries = np.repeat(np.arange(len(counts)), counts)
         ranks = np.arange(len(queries)) - np.repeat(np.cumsum(counts) - counts, counts)
-        columns = {"query": queries, "rank": ranks, "id": self.ids.ravel(), "distance": self.distances.ravel()}
+        ids = self.ids.ravel()
+        columns = {
+            "query": queries,
+            "rank": ranks,
+            "id": pa.array(ids, pa.string() if ids.dtype == object else pa.int64()),
+            "distance": self.distances.ravel(),
+        }
+        if self.metadata is not None:
+            columns |= dict(zip(self.metadata.column_names, self.metadata.columns, strict=True))
         return pa.table(columns)
 
     def to_pandas(self) -> Any:
@@ -146,10 +160,12 @@ class Neighbors(_Results):
     Attributes
     ----------
     ids : ndarray of int64, shape (n_queries, k)
-        Ids of the items.
+        Ids of the items; strings (dtype object) where those of the index are.
     distances : ndarray, shape (n_queries, k)
         Hamming distances in bits (int32); for asymmetric scoring and after re-ranking the distance that the search
         names (float32).
+    metadata : pyarrow.Table or None
+        Metadata of the items, a row for each item of each query, where the search was asked for columns.
 
     Examples
     --------
@@ -168,6 +184,7 @@ class Neighbors(_Results):
 
     ids: NDArray[Any]
     distances: NDArray[Any]
+    metadata: Any = None
 
     def __len__(self) -> int:
         """Return the number of queries."""
@@ -179,10 +196,14 @@ class Neighbors(_Results):
         return np.full(len(self), self.ids.shape[1], np.int64)
 
     def _of_query(self, query: int) -> QueryNeighbors:
-        return QueryNeighbors(self.ids[query], self.distances[query])
+        return QueryNeighbors(self.ids[query], self.distances[query], self._metadata_of(query))
 
     def _of_queries(self, queries: slice) -> Self:
-        return type(self)(self.ids[queries], self.distances[queries])
+        return type(self)(self.ids[queries], self.distances[queries], self._metadata_of(queries))
+
+    def _metadata_of(self, queries: int | slice) -> Any:
+        rows = np.arange(self.ids.size).reshape(self.ids.shape)[queries].ravel()
+        return None if self.metadata is None else self.metadata.take(rows)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -196,9 +217,11 @@ class RadiusNeighbors(_Results):
     offsets : ndarray of int64, shape (n_queries + 1,)
         The items of query q are at ``offsets[q]:offsets[q + 1]`` of `ids` and `distances`.
     ids : ndarray of int64, shape (total,)
-        Ids of the items.
+        Ids of the items; strings (dtype object) where those of the index are.
     distances : ndarray of int32, shape (total,)
         Hamming distances in bits.
+    metadata : pyarrow.Table or None
+        Metadata of the items, in their order, where the search was asked for columns.
 
     Examples
     --------
@@ -214,6 +237,7 @@ class RadiusNeighbors(_Results):
     offsets: NDArray[np.int64]
     ids: NDArray[Any]
     distances: NDArray[Any]
+    metadata: Any = None
 
     def __len__(self) -> int:
         """Return the number of queries."""
@@ -226,15 +250,13 @@ class RadiusNeighbors(_Results):
 
     def _of_query(self, query: int) -> QueryNeighbors:
         items = slice(self.offsets[query], self.offsets[query + 1])
-        return QueryNeighbors(self.ids[items], self.distances[items])
+        metadata = (
+            None if self.metadata is None else self.metadata.slice(int(items.start), int(items.stop - items.start))
+        )
+        return QueryNeighbors(self.ids[items], self.distances[items], metadata)
 
     def _of_queries(self, queries: slice) -> Self:
-        chosen = [self[query] for query in range(len(self))[queries]]
-        offsets = np.cumsum([0, *map(len, chosen)])
-        ids = [neighbors.ids for neighbors in chosen]
-        distances = [neighbors.distances for neighbors in chosen]
-        return type(self)(
-            offsets,
-            np.concatenate([self.ids[:0], *ids]),
-            np.concatenate([self.distances[:0], *distances]),
-        )
+        ranges = [np.arange(self.offsets[q], self.offsets[q + 1]) for q in range(len(self))[queries]]
+        rows = np.concatenate([np.zeros(0, np.int64), *ranges])
+        metadata = None if self.metadata is None else self.metadata.take(rows)
+        return type(self)(np.cumsum([0, *map(len, ranges)]), self.ids[rows], self.distances[rows], metadata)

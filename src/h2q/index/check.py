@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 from h2q.checks import bytes_per_code
 from h2q.errors import FileFormatError
 from h2q.index.columns import Columns, MappedColumns
-from h2q.index.folder import BACKUP, MANIFEST, IndexFolder, read_quantizer, read_removed, read_segment
+from h2q.index.folder import BACKUP, MANIFEST, IndexFolder, read_quantizer, read_removed, read_schema, read_segment
+from h2q.index.ids import INTEGER, fit_strings
 from h2q.index.manifest import Manifest, SegmentFile
 from h2q.index.segments import Segment
 from h2q.index.state import IndexState
+from h2q.index.tables import ItemTable
 
 __all__ = ["Damage", "IndexCheck", "check_index"]
 
@@ -175,7 +177,7 @@ def _check(
             segments.append(segment)
             taken = np.concatenate([taken, segment.living("ids")])
         done(file.file)
-    state = _usable(manifest, quantizer, segments)
+    state = _usable(manifest, quantizer, read_schema(folder.path, manifest), segments)
     if not damages and len(state) != manifest.items:
         what = f"it counts {manifest.items:,} items, and the files hold {len(state):,}"
         damages.append(Damage(MANIFEST, what, max(0, manifest.items - len(state))))
@@ -191,7 +193,7 @@ def _check_segment(
     """Return the items of a segment that are whole, as they are where all are, and what is wrong."""
     n_living = file.rows - (0 if removed is None else len(removed))
     try:
-        columns = read_segment(folder, file, n_bits)
+        columns, table = read_segment(folder, file, n_bits)
     except (FileFormatError, OSError) as error:
         return None, Damage(file.file, f"{error}; all its items are lost", n_living)
     alive = np.ones(file.rows, np.bool_)
@@ -200,12 +202,23 @@ def _check_segment(
     damaged = {name: columns.damaged_rows(name) for name in columns}
     lost = np.logical_or.reduce(list(damaged.values()))
     names = [name for name, rows in damaged.items() if rows.any()]
+    sound_table, sound = None, ~lost
+    if table is not None:
+        sound_table, sound = table.salvage()
+        lost |= ~sound
+        names += [] if sound.all() else ["metadata"]
     faults = [f"{', '.join(names)} of {int(lost.sum()):,} rows do not match their checksums"] if names else []
     faults += _broken_rules(columns, file, n_bits, lost, alive, taken)
+    if sound_table is not None and not fit_strings(columns.unverified("ids")[sound], sound_table):
+        faults.append("its string ids are not those of its items")
+        lost[:] = True
     if not faults:
-        return Segment(columns, None if alive.all() else alive, file), None
+        return Segment(columns, None if alive.all() else alive, file, table), None
     whole = alive & ~lost
-    kept = Segment(Columns({name: np.array(columns.unverified(name)[whole]) for name in columns}))
+    kept = Segment(
+        Columns({name: np.array(columns.unverified(name)[whole]) for name in columns}),
+        table=None if sound_table is None else ItemTable(sound_table).take(np.flatnonzero(whole[sound])),
+    )
     n_lost = n_living - len(kept)
     return kept, Damage(file.file, f"{'; '.join(faults)}; {n_lost:,} of {n_living:,} items are lost", n_lost)
 
@@ -242,7 +255,7 @@ def _broken_rules(
     return faults
 
 
-def _usable(manifest: Manifest, quantizer: Any, segments: list[Segment]) -> IndexState:
+def _usable(manifest: Manifest, quantizer: Any, schema: Any, segments: list[Segment]) -> IndexState:
     """Return the index of these segments; without its quantizer it keeps codes only."""
     options, file = dict(manifest.options), manifest.quantizer
     if manifest.quantizer is not None and quantizer is None:
@@ -250,9 +263,21 @@ def _usable(manifest: Manifest, quantizer: Any, segments: list[Segment]) -> Inde
         if any("embeddings" in segment.columns for segment in segments):
             kept = [name for name in segments[0].columns if name != "embeddings"]
             segments = [replace(s, columns=Columns({n: s.columns[n] for n in kept}), file=None) for s in segments]
-    next_id = max([manifest.next_id, *(int(segment.ids[-1]) + 1 for segment in segments)])
+    id_type = manifest.id_type or (INTEGER if segments else None)
+    next_id = manifest.next_id
+    if id_type == INTEGER:
+        next_id = max([next_id, *(int(segment.ids[-1]) + 1 for segment in segments)])
     return IndexState(
-        manifest.n_bits, tuple(segments), next_id, quantizer, options, manifest.uid, manifest.generation, file
+        manifest.n_bits,
+        tuple(segments),
+        next_id,
+        quantizer,
+        options,
+        manifest.uid,
+        manifest.generation,
+        file,
+        id_type,
+        schema,
     )
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from h2q.errors import FileFormatError
 from h2q.files.checksums import block_bytes
 
-__all__ = ["Columns", "MappedColumns"]
+__all__ = ["Columns", "MappedColumns", "block_checksums"]
 
 
 class Columns(Mapping[str, NDArray[Any]]):
@@ -90,7 +90,7 @@ class MappedColumns(Columns):
     def damaged_rows(self, name: str) -> NDArray[np.bool_]:
         """Return which rows of a column are in a block that does not match its checksum, shape (n_rows,)."""
         array = self._arrays[name]
-        damaged = np.array(_block_checksums(array) != self._checksums[name], np.bool_)
+        damaged = np.array(block_checksums(array) != self._checksums[name], np.bool_)
         return np.repeat(damaged, _rows_per_block(array))[: len(array)]
 
     def unverified(self, name: str) -> NDArray[Any]:
@@ -101,7 +101,7 @@ class MappedColumns(Columns):
         if len(blocks) == 0:
             return
         array = self._arrays[name]
-        wrong = blocks[_block_checksums(array, blocks) != self._checksums[name][blocks]]
+        wrong = blocks[block_checksums(array, blocks) != self._checksums[name][blocks]]
         if len(wrong):
             first = int(wrong[0]) * _rows_per_block(array)
             raise FileFormatError(
@@ -111,7 +111,7 @@ class MappedColumns(Columns):
         self._unverified[name][blocks] = False
 
 
-def _block_checksums(array: NDArray[Any], blocks: NDArray[np.int64] | None = None) -> NDArray[np.uint64]:
+def block_checksums(array: NDArray[Any], blocks: NDArray[np.int64] | None = None) -> NDArray[np.uint64]:
     """Return the checksum of each block of rows, or of some of them."""
     from xxhash import xxh3_64_intdigest
 

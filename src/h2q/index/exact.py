@@ -10,15 +10,18 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from h2q.checks import as_ids, bytes_per_code, check_integer, check_number
+from h2q.checks import bytes_per_code, check_integer, check_number
 from h2q.errors import FileFormatError
 from h2q.index.folder import MANIFEST
+from h2q.index.ids import INTEGER, STRING, check_ids, strings_of
 from h2q.index.items import check_items, columns_of
+from h2q.index.metadata import as_table, check_columns
 from h2q.index.neighbors import Neighbors, RadiusNeighbors
 from h2q.index.options import check_options, check_prefix, choose_scoring
 from h2q.index.protocol import Index
+from h2q.index.results import filtered, metadata_of, with_ids
 from h2q.index.searching import search_in_steps, warm_up, within
-from h2q.index.segments import find_ids, gather, join
+from h2q.index.segments import gather, join
 from h2q.index.state import MAX_ID, IndexState
 from h2q.index.store import IndexStore
 
@@ -115,13 +118,13 @@ class BinaryIndex(Index):
 
     @property
     def id_type(self) -> str | None:
-        """Kind of the ids: "integer", or None before the first items."""
-        return "integer" if self._state.segments else None
+        """Kind of the ids: "integer", "string", or None before the first items."""
+        return self._state.id_type
 
     @property
     def metadata_schema(self) -> Any:
-        """Metadata columns with their types; None, since this index does not store them yet."""
-        return None
+        """Metadata columns with their types, a `pyarrow.Schema`; None before the first metadata."""
+        return self._state.schema
 
     @property
     def address(self) -> str | None:
@@ -129,9 +132,11 @@ class BinaryIndex(Index):
         return None if self._store.path is None else str(self._store.path)
 
     @property
-    def ids(self) -> NDArray[np.int64]:
-        """Ids of all items, increasing; int64 of shape (n,)."""
-        return np.sort(np.concatenate([np.zeros(0, np.int64), *(s.living("ids") for s in self._state.segments)]))
+    def ids(self) -> NDArray[Any]:
+        """Ids of all items, increasing; int64, or strings (dtype object), of shape (n,)."""
+        state = self._state
+        numbers = np.sort(np.concatenate([np.zeros(0, np.int64), *(s.living("ids") for s in state.segments)]))
+        return np.sort(strings_of(state.segments, numbers)) if state.id_type == STRING else numbers
 
     def __len__(self) -> int:
         """Return the number of items."""
@@ -139,13 +144,15 @@ class BinaryIndex(Index):
 
     def __contains__(self, item: object) -> bool:
         """Return whether there is an item with this id."""
+        if isinstance(item, str):
+            return self.id_type == STRING and bool(item) and bool(self.contains([item])[0])
         if isinstance(item, bool) or not isinstance(item, (int, np.integer)) or not 0 <= item <= MAX_ID:
             return False
-        return bool(self.contains([item])[0])
+        return self.id_type == INTEGER and bool(self.contains([item])[0])
 
     def contains(self, ids: Any) -> NDArray[np.bool_]:
         """Return which of the ids are taken by an item, shape (n,)."""
-        return find_ids(self._state.segments, as_ids(ids))
+        return self._state.numbers(ids) >= 0
 
     def __repr__(self) -> str:
         """Name the bits, the quantizer, and the number of items."""
@@ -154,7 +161,7 @@ class BinaryIndex(Index):
         quantizer = "" if self.quantizer is None else f", quantizer={type(self.quantizer).__name__}"
         return f"BinaryIndex({self.n_bits}{quantizer}, {len(self)} items)"
 
-    def add(self, items: Any, ids: Any = None, metadata: Any = None) -> NDArray[np.int64]:
+    def add(self, items: Any, ids: Any = None, metadata: Any = None) -> NDArray[Any]:
         """Add items; if anything is wrong with them, none is added.
 
         Parameters
@@ -162,29 +169,34 @@ class BinaryIndex(Index):
         items : array-like
             Codes, uint8 of shape (n, ceil(n_bits / 8)), embeddings, floats of shape (n, d), or what the quantizer's
             `encode_items` returned. A quantizer that stores a scalar beside each code needs one of the last two.
-        ids : array-like of int, shape (n,), optional
-            From 0 to 2**63 - 1, none of them taken. Default: counted on from the highest so far.
-        metadata : table, optional
-            Not stored yet.
+        ids : array-like of int or str, shape (n,), optional
+            Whole numbers from 0 to 2**63 - 1, or strings, as the first items had them; none of them taken. Default:
+            whole numbers, counted on from the highest so far.
+        metadata : pyarrow.Table, DataFrame, mapping of columns, or list of mappings, optional
+            A row for each item. The first metadata decide the columns and their types; columns that are left out
+            later are null.
 
         Returns
         -------
-        ndarray of int64, shape (n,)
+        ndarray of int64 or object, shape (n,)
             Ids of the items, in their order.
 
         Raises
         ------
         TypeError, ValueError
             If the items are neither codes nor embeddings, embeddings are given without a quantizer or codes where
-            embeddings are kept, or ids are given twice, negative, or taken.
+            embeddings are kept, ids are given twice, negative, taken, or of the other kind, or metadata have another
+            number of rows, a new column, or a column of another type.
+
+        Examples
+        --------
+        >>> index = BinaryIndex(8)
+        >>> codes = np.array([[1], [2], [3]], dtype=np.uint8)
+        >>> ids = index.add(codes, ids=["cat.jpg", "dog.jpg", "cow.jpg"], metadata={"year": [2019, 2020, 2021]})
+        >>> index.search(codes[:1], k=2, where="year >= 2020").ids
+        array([['cow.jpg', 'dog.jpg']], dtype=object)
         """
-        _refuse(metadata=metadata)
-        columns = self._columns(items)
-        with self._store.changing:
-            state = self._state
-            new = state.new_ids(len(columns["codes"]), ids)
-            self._store.state = state.with_items(columns, new)
-        return new
+        return self._add(items, ids, metadata, replacing=False)
 
     def upsert(self, items: Any, ids: Any, metadata: Any = None) -> None:
         """Add items; those whose id is taken replace the item there. If anything is wrong, nothing changes.
@@ -193,10 +205,10 @@ class BinaryIndex(Index):
         ----------
         items : array-like
             As for `add`.
-        ids : array-like of int, shape (n,)
-            From 0 to 2**63 - 1.
+        ids : array-like of int or str, shape (n,)
+            As for `add`, taken or not.
         metadata : table, optional
-            Not stored yet.
+            As for `add`. An item that is replaced keeps none of its metadata.
 
         Raises
         ------
@@ -211,19 +223,26 @@ class BinaryIndex(Index):
         >>> index.codes([5, 6, 7]).ravel()
         array([1, 3, 4], dtype=uint8)
         """
-        _refuse(metadata=metadata)
-        columns = self._columns(items)
-        new = as_ids(ids, len(columns["codes"]))
+        if ids is None:
+            raise TypeError("ids must be given: an upsert replaces items by their ids")
+        self._add(items, ids, metadata, replacing=True)
+
+    def _add(self, items: Any, ids: Any, metadata: Any, *, replacing: bool) -> NDArray[Any]:
+        state = self._state
+        columns = columns_of(items, state.n_bits, state.quantizer, keep_embeddings=self.keeps_embeddings)
+        n = len(columns["codes"])
+        checked = None if ids is None else check_ids(ids, n, state.id_type)
+        table = None if metadata is None else as_table(metadata, n)
         with self._store.changing:
-            state = self._state
-            self._store.state = state.without_items(new).with_items(columns, new)
+            self._store.state, new = self._state.with_items(columns, checked, table, replacing=replacing)
+        return new
 
     def remove(self, ids: Any) -> None:
         """Remove items; if an id is unknown, none is removed.
 
         Parameters
         ----------
-        ids : array-like of int, shape (n,)
+        ids : array-like of int or str, shape (n,)
             Ids of items.
 
         Raises
@@ -231,16 +250,9 @@ class BinaryIndex(Index):
         TypeError, ValueError
             If they are not ids, given twice, or there is no such item.
         """
-        wanted = as_ids(ids)
         with self._store.changing:
             state = self._state
-            unknown = wanted[~find_ids(state.segments, wanted)]
-            if len(unknown):
-                raise ValueError(
-                    f"{len(unknown)} of {len(wanted)} ids are not in the index (first: {unknown[0]}); nothing was "
-                    "removed"
-                )
-            self._store.state = state.without_items(wanted)
+            self._store.state = state.without_items(state.known_numbers(ids, "; nothing was removed"))
 
     def codes(self, ids: Any) -> NDArray[np.uint8]:
         """Return the packed codes of items, uint8 of shape (n, ceil(n_bits / 8)).
@@ -250,14 +262,41 @@ class BinaryIndex(Index):
         TypeError, ValueError
             If they are not ids, given twice, or there is no such item.
         """
-        wanted = as_ids(ids)
-        result = np.empty((len(wanted), bytes_per_code(self.n_bits)), np.uint8)
-        gather(self._state.segments, "codes", wanted, result)
+        state = self._state
+        numbers = state.known_numbers(ids)
+        result = np.empty((len(numbers), bytes_per_code(self.n_bits)), np.uint8)
+        gather(state.segments, "codes", numbers, result)
         return result
 
     def metadata(self, ids: Any, columns: Sequence[str] | None = None) -> Any:
-        """Raise an error: this index does not store metadata yet."""
-        raise ValueError("the index has no metadata")
+        """Return metadata of items.
+
+        Parameters
+        ----------
+        ids : array-like of int or str, shape (n,)
+            Ids of items.
+        columns : sequence of str, optional
+            Names of columns. Default: all.
+
+        Returns
+        -------
+        pyarrow.Table
+            A row for each id, in their order; null where an item was added without.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If they are not ids, given twice, there is no such item, or no such column.
+
+        Examples
+        --------
+        >>> index = BinaryIndex(8)
+        >>> ids = index.add(np.array([[1], [2]], dtype=np.uint8), metadata=[{"label": "cat"}, {"label": "dog"}])
+        >>> index.metadata([1, 0]).to_pydict()
+        {'label': ['dog', 'cat']}
+        """
+        state = self._state
+        return metadata_of(state, state.known_numbers(ids), columns)
 
     def search(
         self,
@@ -298,14 +337,17 @@ class BinaryIndex(Index):
             Number of items of each query that the first pass lets through, at least k (and `rerank`). Default: the
             result is exactly that of a search without `prefix`, which needs Hamming scoring; queries for which the
             prefix does not prove it are searched without.
-        where, columns : optional
-            Not supported yet.
+        where : str or pyarrow.compute.Expression, optional
+            Search only the items that fulfil a condition on their metadata, such as
+            ``"year >= 2020 and label in ('cat', 'dog')"``; see `h2q.index.filters.parse_filter`.
+        columns : sequence of str, optional
+            Metadata columns of the items that the result holds.
 
         Returns
         -------
         Neighbors
-            A sequence over queries. Ids and distances, both (n_queries, min(k, number of items)). Distances are int32
-            bits for "hamming"; otherwise float32, by `metric`, estimated or after re-ranking exact.
+            A sequence over queries. Ids and distances, both (n_queries, min(k, number of items searched)). Distances
+            are int32 bits for "hamming"; otherwise float32, by `metric`, estimated or after re-ranking exact.
 
         Raises
         ------
@@ -322,18 +364,21 @@ class BinaryIndex(Index):
         >>> index.search(X[:2], k=3).ids.shape, index.search(X[:2], k=3, scoring="hamming").distances[:, 0]
         ((2, 3), array([0, 0], dtype=int32))
         """
-        _refuse(where=where, columns=columns)
         state = self._state
         checked = check_items(queries, "queries", state.n_bits, state.quantizer, allow_1d=True)
         k = check_integer(k, "k", low=1)
+        segments = filtered(state, where)
+        n_items = sum(map(len, segments))
+        if columns is not None:
+            check_columns(columns, state.schema)
         if rerank is not None:
-            rerank = min(check_integer(rerank, "rerank", low=k), len(state))
+            rerank = min(check_integer(rerank, "rerank", low=k), n_items)
         scoring = choose_scoring(scoring, checked, self.metric, keeps_embeddings=self.keeps_embeddings, rerank=rerank)
         n_bits, two_passes = check_prefix(n_bits, prefix, shortlist, state.n_bits, rerank or k, scoring)
-        return search_in_steps(
-            state.segments,
+        neighbors = search_in_steps(
+            segments,
             checked,
-            min(k, len(state)),
+            min(k, n_items),
             quantizer=state.quantizer,
             scoring=scoring,
             metric=self.metric,
@@ -341,6 +386,7 @@ class BinaryIndex(Index):
             n_bits=n_bits,
             prefix=two_passes,
         )
+        return with_ids(neighbors, state, columns)
 
     def search_radius(
         self,
@@ -362,22 +408,27 @@ class BinaryIndex(Index):
         limit : int, optional
             Return at most this many items of a query, the nearest. Default: all, at about 64 bytes of working memory
             each.
-        where, columns : optional
-            Not supported yet.
+        where : str or pyarrow.compute.Expression, optional
+            Search only the items that fulfil a condition on their metadata, such as
+            ``"year >= 2020 and label in ('cat', 'dog')"``; see `h2q.index.filters.parse_filter`.
+        columns : sequence of str, optional
+            Metadata columns of the items that the result holds.
 
         Returns
         -------
         RadiusNeighbors
             A sequence over queries: ``result[q].ids`` are the items of query q.
         """
-        _refuse(where=where, columns=columns)
         radius = check_integer(radius, "radius", low=0)
         if limit is not None:
             limit = check_integer(limit, "limit", low=1)
         state = self._state
         checked = check_items(queries, "queries", state.n_bits, state.quantizer, allow_1d=True)
+        segments = filtered(state, where)
+        if columns is not None:
+            check_columns(columns, state.schema)
         codes = checked if checked.dtype == np.uint8 else state.quantizer.encode_queries(checked)
-        return within(state.segments, codes, min(radius, state.n_bits), limit)
+        return with_ids(within(segments, codes, min(radius, state.n_bits), limit), state, columns)
 
     def warm_up(self) -> None:
         """Load or compile the search kernels, which the first search would otherwise wait for."""
@@ -477,14 +528,3 @@ class BinaryIndex(Index):
             state = self._state
             if state.segments:
                 self._store.state = replace(state, segments=(join(state.segments),))
-
-    def _columns(self, items: Any) -> dict[str, NDArray[Any]]:
-        """Return the columns of new items, all but their ids."""
-        state = self._state
-        return columns_of(items, state.n_bits, state.quantizer, keep_embeddings=self.keeps_embeddings)
-
-
-def _refuse(**given: Any) -> None:
-    for name, value in given.items():
-        if value is not None:
-            raise NotImplementedError(f"the exact index does not take {name} yet")

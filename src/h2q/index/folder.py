@@ -2,7 +2,7 @@
 
     manifest.json             what the index is, and the names and checksums of the other files
     manifest.backup.json      copy of the manifest, for repair
-    segment-*.safetensors     items: codes, ids and, where kept, embeddings
+    segment-*.safetensors     items: codes, ids and, where kept, embeddings and metadata
     removed-*.safetensors     rows of each segment that were removed
     quantizer-*.safetensors   the quantizer, where there is one
     .lock                     held while a process saves
@@ -39,9 +39,11 @@ from h2q.files import (
 )
 from h2q.files.safetensors_layout import read_layout
 from h2q.index.columns import MappedColumns
+from h2q.index.ids import INTEGER, STRING
 from h2q.index.manifest import PART_NAME, Manifest, PartFile, QuantizerFile, SegmentFile
 from h2q.index.segments import Segment
 from h2q.index.state import IndexState
+from h2q.index.tables import MappedTable, decode_schema, encode_schema, encode_table
 
 __all__ = ["BACKUP", "MANIFEST", "IndexFolder", "read_segment", "seal_of"]
 
@@ -50,6 +52,7 @@ _TEMPORARY = re.compile(
     r"\.(manifest\.json|manifest\.backup\.json|(segment|removed|quantizer)-[0-9a-f]{16}\.safetensors)\.h2q-[0-9a-f]{16}\.tmp"
 )
 _ATTEMPTS = 5
+_TABLE = "table"  # the tensor that holds string ids and metadata
 
 
 class IndexFolder:
@@ -198,7 +201,8 @@ class IndexFolder:
         if segment.file is not None:
             return segment
         name = _new_name("segment")
-        write_tensors(self.path / name, "segment", segment.columns, {}, keep_blocks=True)
+        table = {} if segment.table is None else {_TABLE: encode_table(segment.table)}
+        write_tensors(self.path / name, "segment", {**segment.columns, **table}, {}, keep_blocks=True)
         ids = segment.ids
         file = SegmentFile(name, seal_of(self.path / name), len(ids), int(ids[0]), int(ids[-1]))
         return replace(segment, file=file)
@@ -221,6 +225,8 @@ class IndexFolder:
             tuple(segment.file for segment in state.segments if segment.file is not None),
             removed,
             state.quantizer_file,
+            state.id_type,
+            None if state.schema is None else encode_schema(state.schema),
         )
         write_checked_json(self.path / MANIFEST, manifest.to_json())
 
@@ -269,9 +275,12 @@ def read_state(folder: Path, manifest: Manifest) -> IndexState:
     removed = read_removed(folder, manifest)
     segments: list[Segment] = []
     for file in manifest.segments:
-        segment = Segment(read_segment(folder, file, manifest.n_bits), file=file)
+        columns, table = read_segment(folder, file, manifest.n_bits)
+        segment = Segment(columns, file=file, table=table)
         if segments and segment.columns.keys() != segments[0].columns.keys():
             raise FileFormatError(f"{folder / file.file} has other columns than the segments before it")
+        if table is None and manifest.id_type == STRING:
+            raise FileFormatError(f"{folder / file.file} has no string ids")
         segments.append(segment.without(removed[file.file]) if file.file in removed else segment)
     state = IndexState(
         manifest.n_bits,
@@ -282,6 +291,8 @@ def read_state(folder: Path, manifest: Manifest) -> IndexState:
         manifest.uid,
         manifest.generation,
         manifest.quantizer,
+        manifest.id_type or (INTEGER if segments else None),
+        read_schema(folder, manifest),
     )
     if len(state) != manifest.items:
         raise FileFormatError(
@@ -326,13 +337,23 @@ def read_quantizer(folder: Path, manifest: Manifest) -> Any:
     return quantizer
 
 
-def read_segment(folder: Path, file: SegmentFile, n_bits: int) -> MappedColumns:
-    """Map the columns of a segment; the checksums of its columns are verified, the columns when they are used."""
+def read_schema(folder: Path, manifest: Manifest) -> Any:
+    """Return the metadata columns that a manifest names; None: there are none."""
+    try:
+        return None if manifest.schema is None else decode_schema(manifest.schema)
+    except ValueError as error:
+        raise FileFormatError(f"{folder / MANIFEST} is damaged: its schema cannot be read: {error}") from error
+
+
+def read_segment(folder: Path, file: SegmentFile, n_bits: int) -> tuple[MappedColumns, MappedTable | None]:
+    """Map the columns and the table of a segment; their checksums are verified now, they when they are used."""
     path = check_seal(folder, file)
     tensors = read_tensors(path, "segment", mmap=True).tensors
     checksums = {n.removesuffix(BLOCKS_SUFFIX): v for n, v in tensors.items() if n.endswith(BLOCKS_SUFFIX)}
     verify_tensors(path, "segment", names=[name + BLOCKS_SUFFIX for name in checksums])
     columns = {name: values for name, values in tensors.items() if not name.endswith(BLOCKS_SUFFIX)}
+    words = columns.pop(_TABLE, None)
+    table = None if words is None else MappedTable(path, words, checksums.pop(_TABLE), file.rows)
     codes, ids = columns.get("codes"), columns.get("ids")
     if (
         codes is None
@@ -344,4 +365,4 @@ def read_segment(folder: Path, file: SegmentFile, n_bits: int) -> MappedColumns:
         or checksums.keys() != columns.keys()
     ):
         raise FileFormatError(f"{path} does not hold codes of {n_bits} bits with their ids")
-    return MappedColumns(path, columns, checksums)
+    return MappedColumns(path, columns, checksums), table

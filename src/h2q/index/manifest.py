@@ -86,6 +86,10 @@ class Manifest:
         File with the removed rows of each segment.
     quantizer : QuantizerFile or None
         File of the quantizer.
+    id_type : str or None
+        Kind of the ids, "integer" or "string".
+    schema : str or None
+        Metadata columns: a schema as Arrow serializes it, in base64.
     """
 
     uid: str
@@ -97,6 +101,8 @@ class Manifest:
     segments: tuple[SegmentFile, ...]
     removed: PartFile | None
     quantizer: QuantizerFile | None
+    id_type: str | None = None
+    schema: str | None = None
 
     @property
     def files(self) -> set[str]:
@@ -120,6 +126,7 @@ class Manifest:
         if not isinstance(document, dict) or document.get("kind") != KIND:
             raise FileFormatError(f"{folder} is not an index of h2q: its {path.name} is of another kind")
         check_format_version(document, folder)
+        document = {"id_type": None, "schema": None} | document  # older manifests have neither
         for key, kinds in _ENTRIES.items():
             if key not in document:
                 raise FileFormatError(f"{path} is incomplete: it has no {key}")
@@ -145,5 +152,5 @@ class Manifest:
 _PART = (dict, type(None))
 _ENTRIES: dict[str, type | tuple[type, ...]] = {
     "uid": str, "generation": str, "n_bits": int, "items": int, "next_id": int, "options": dict, "segments": list,
-    "removed": _PART, "quantizer": _PART,
+    "removed": _PART, "quantizer": _PART, "id_type": (str, type(None)), "schema": (str, type(None)),
 }  # fmt: skip

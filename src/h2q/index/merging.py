@@ -2,13 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from h2q.index.columns import Columns
-from h2q.index.segments import Segment, find_ids, gather, join, remove_rows
+from h2q.index.ids import STRING, strings_of
+from h2q.index.segments import Segment, find_ids, gather, gather_table, join, remove_rows, widest_schema
 from h2q.index.state import IndexState
+from h2q.index.tables import complete, equal_rows
 
 __all__ = ["merge"]
 
@@ -43,7 +46,7 @@ def merge(base: IndexState, current: IndexState, saved: IndexState, *, may_be_th
     known = _select(added, taken)
     clashing = np.concatenate([clashing, known.ids[~_are_equal(known, remaining)] if may_be_there else known.ids])
     if len(clashing):
-        named = ", ".join(map(str, np.unique(clashing)[:_NAMED].tolist()))
+        named = ", ".join(map(str, _ids_of(np.unique(clashing)[:_NAMED], base, current, saved)))
         raise FileExistsError(
             f"another process saved changes to {len(clashing)} item(s) that were changed here, too (ids {named}"
             f"{', ...' if len(clashing) > _NAMED else ''}): open the index again and repeat the changes, under other "
@@ -51,7 +54,26 @@ def merge(base: IndexState, current: IndexState, saved: IndexState, *, may_be_th
         )
     added = _select(added, ~taken)
     segments = (*remaining, added) if len(added) else remaining
-    return replace(saved, segments=segments, next_id=max(saved.next_id, current.next_id))
+    return replace(
+        saved,
+        segments=segments,
+        next_id=max(saved.next_id, current.next_id),
+        id_type=_agreed("ids of another kind", saved.id_type, current.id_type),
+        schema=_agreed("metadata with other columns", saved.schema, current.schema),
+    )
+
+
+def _agreed(what: str, saved: Any, current: Any) -> Any:
+    """Return what both, or the one that has decided, say."""
+    if saved is not None and current is not None and saved != current:
+        raise FileExistsError(f"another process saved {what} since the index was opened: open it again")
+    return current if saved is None else saved
+
+
+def _ids_of(numbers: NDArray[np.int64], *states: IndexState) -> list[Any]:
+    if STRING not in [state.id_type for state in states]:
+        return list(numbers.tolist())
+    return list(strings_of([segment for state in states for segment in state.segments], numbers))
 
 
 def _difference(base: IndexState, current: IndexState) -> tuple[Segment, Segment]:
@@ -86,7 +108,10 @@ def _alive(segment: Segment) -> NDArray[np.bool_]:
 
 
 def _select(segment: Segment, rows: NDArray[np.bool_]) -> Segment:
-    return Segment(Columns({name: values[rows] for name, values in segment.columns.items()}))
+    return Segment(
+        Columns({name: values[rows] for name, values in segment.columns.items()}),
+        table=None if segment.table is None else segment.table.take(np.flatnonzero(rows)),
+    )
 
 
 def _are_equal(items: Segment, segments: Sequence[Segment]) -> NDArray[np.bool_]:
@@ -97,4 +122,7 @@ def _are_equal(items: Segment, segments: Sequence[Segment]) -> NDArray[np.bool_]
             others = np.empty_like(values)
             gather(segments, name, items.ids, others)
             equal &= (values == others).reshape(len(values), -1).all(axis=1)
-    return equal
+    schema = widest_schema([items, *segments])
+    if schema is None or not len(equal):
+        return equal
+    return equal & equal_rows(complete(items.table, items.n_rows, schema), gather_table(segments, items.ids, schema))

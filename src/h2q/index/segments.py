@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from h2q.index.columns import Columns
 from h2q.index.manifest import SegmentFile
+from h2q.index.tables import ID, ItemTable, complete, join_tables
 
-__all__ = ["Segment", "find_ids", "gather", "join", "merge_small", "remove_rows"]
+__all__ = ["Segment", "find_ids", "gather", "gather_table", "join", "merge_small", "remove_rows", "widest_schema"]
 
 
 @dataclass(frozen=True)
@@ -26,11 +27,14 @@ class Segment:
         The items that were not removed; None: all.
     file : SegmentFile or None
         The file that holds the columns; None: not saved yet.
+    table : ItemTable or None
+        String ids and metadata; None: neither.
     """
 
     columns: Columns
     alive: NDArray[np.bool_] | None = None
     file: SegmentFile | None = None
+    table: ItemTable | None = None
 
     @property
     def codes(self) -> NDArray[np.uint8]:
@@ -55,6 +59,29 @@ class Segment:
         """Return a column of the items that were not removed."""
         values = self.columns[column]
         return values if self.alive is None else values[self.alive]
+
+    def living_table(self) -> ItemTable | None:
+        """Return string ids and metadata of the items that were not removed."""
+        if self.table is None or self.alive is None:
+            return self.table
+        return self.table.take(np.flatnonzero(self.alive))
+
+    def strings(self, rows: NDArray[np.int64]) -> NDArray[Any]:
+        """Return the string ids of some rows, an array of objects."""
+        if self.table is None:
+            raise ValueError("the segment has no string ids")
+        return np.asarray(self.table.arrow[ID].take(rows).to_numpy(zero_copy_only=False), object)
+
+    def matching(self, condition: Any, schema: Any) -> NDArray[np.bool_]:
+        """Return which rows fulfil a condition on metadata; see `h2q.index.arrow_filters.matching_rows`."""
+        table = self.table
+        # Without a table every column is null in every row.
+        table = ItemTable(complete(None, self.n_rows, schema)) if table is None else table
+        return table.matching(condition, schema)
+
+    def only(self, rows: NDArray[np.bool_]) -> "Segment":
+        """Return the segment with all other rows removed; the columns are shared."""
+        return replace(self, alive=rows if self.alive is None else rows & self.alive)
 
     def find(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the row of each id, or -1 where it is not here or removed."""
@@ -87,7 +114,16 @@ def join(segments: Sequence[Segment]) -> Segment:
     order = np.argsort(np.concatenate([segment.living("ids") for segment in segments]), kind="stable")
     names = segments[0].columns
     parts = {name: [segment.living(name) for segment in segments] for name in names}
-    return Segment(Columns({name: np.concatenate(values)[order] for name, values in parts.items()}))
+    table = join_tables([segment.living_table() for segment in segments], [len(segment) for segment in segments])
+    return Segment(
+        Columns({name: np.concatenate(values)[order] for name, values in parts.items()}),
+        table=None if table is None else table.take(order),
+    )
+
+
+def widest_schema(segments: Sequence[Segment]) -> Any:
+    """Return the schema of all columns of the segments' tables; None if there are none."""
+    return max((s.table.arrow.schema for s in segments if s.table is not None), key=len, default=None)
 
 
 def merge_small(segments: Sequence[Segment]) -> tuple[Segment, ...]:
@@ -121,6 +157,21 @@ def remove_rows(segments: Sequence[Segment], ids: NDArray[np.int64]) -> tuple[Se
         if len(changed):
             remaining.append(changed)
     return tuple(remaining)
+
+
+def gather_table(segments: Sequence[Segment], numbers: NDArray[np.int64], schema: Any) -> Any:
+    """Return the columns of a schema for these items as a `pyarrow.Table`, in their order; all must be there."""
+    import pyarrow as pa
+
+    places, parts = [np.zeros(0, np.int64)], [schema.empty_table()]
+    for segment in segments:
+        rows = segment.find(numbers)
+        here = np.flatnonzero(rows >= 0)
+        if len(here):
+            table = None if segment.table is None else segment.table.take(rows[here], schema.names)
+            places.append(here)
+            parts.append(complete(table, len(here), schema))
+    return pa.concat_tables(parts).take(np.argsort(np.concatenate(places), kind="stable"))
 
 
 def gather(segments: Sequence[Segment], column: str, ids: NDArray[np.int64], result: NDArray[Any]) -> None:

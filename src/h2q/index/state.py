@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from h2q.checks import as_ids
 from h2q.index.columns import Columns
+from h2q.index.ids import INTEGER, STRING, check_ids, kind_of, new_numbers, numbers_of
 from h2q.index.manifest import QuantizerFile
+from h2q.index.metadata import conform
 from h2q.index.segments import Segment, find_ids, merge_small, remove_rows
+from h2q.index.tables import item_table
 
 __all__ = ["MAX_ID", "IndexState"]
 
@@ -39,6 +41,10 @@ class IndexState:
         Names the save that wrote this state; empty before the first.
     quantizer_file : QuantizerFile or None
         File that holds the quantizer; None: not saved yet.
+    id_type : {"integer", "string"} or None
+        Kind of the ids; None: no item was added yet.
+    schema : pyarrow.Schema or None
+        Metadata columns; None: there are none yet.
     """
 
     n_bits: int
@@ -49,38 +55,105 @@ class IndexState:
     uid: str = ""
     generation: str = ""
     quantizer_file: QuantizerFile | None = None
+    id_type: str | None = None
+    schema: Any = None
 
     def __len__(self) -> int:
         """Return the number of items."""
         return sum(len(segment) for segment in self.segments)
 
-    def new_ids(self, n: int, ids: Any = None) -> NDArray[np.int64]:
-        """Return the ids for n new items: the given ones, none of which may be taken, or those after the highest."""
-        if ids is None:
-            if self.next_id + n > MAX_ID:
-                raise ValueError(f"there are no ids left after {self.next_id - 1}: give ids")
-            return np.arange(self.next_id, self.next_id + n)
-        new = as_ids(ids, n)
-        taken = new[find_ids(self.segments, new)]
-        if len(taken):
+    def with_items(
+        self, columns: Mapping[str, NDArray[Any]], ids: NDArray[Any] | None, metadata: Any = None, *, replacing: bool
+    ) -> tuple["IndexState", NDArray[Any]]:
+        """Return the state with new items, whose arrays are copied, and their ids.
+
+        Parameters
+        ----------
+        columns : mapping of str to ndarray
+            Columns of the items, all but their ids.
+        ids : ndarray or None
+            What `check_ids` returned; None: integers after the highest so far.
+        metadata : pyarrow.Table, optional
+            What `as_table` returned.
+        replacing : bool
+            Whether an item whose id is taken replaces the item there; otherwise that is an error.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If ids are missing, taken or of another kind than those of the index, or metadata have other columns.
+        """
+        n = len(columns["codes"])
+        table = None if metadata is None else conform(metadata, self.schema)
+        if n == 0:
+            return self, np.zeros(0, object if self.id_type == STRING else np.int64)
+        ids = self._new_integers(n) if ids is None else check_ids(ids, n, self.id_type)
+        kind = kind_of(ids)
+        numbers = new_numbers(self.segments, ids) if kind == STRING else ids
+        if not replacing:
+            self._refuse_taken(ids, numbers)
+        order = np.argsort(numbers, kind="stable")
+        new = Segment(
+            Columns({name: values[order] for name, values in {**columns, "ids": numbers}.items()}),
+            table=item_table(ids if kind == STRING else None, table, order),
+        )
+        others = remove_rows(self.segments, numbers) if replacing else self.segments
+        return replace(
+            self,
+            segments=merge_small([*others, new]),
+            next_id=max(self.next_id, int(numbers.max()) + 1) if kind == INTEGER else self.next_id,
+            id_type=kind,
+            schema=self.schema if table is None else table.schema,
+        ), ids
+
+    def _new_integers(self, n: int) -> NDArray[np.int64]:
+        if self.id_type == STRING:
+            raise ValueError("ids are missing: those of this index are strings, which cannot be counted on")
+        if self.next_id + n > MAX_ID:
+            raise ValueError(f"there are no ids left after {self.next_id - 1}: give ids")
+        return np.arange(self.next_id, self.next_id + n)
+
+    def _refuse_taken(self, ids: NDArray[Any], numbers: NDArray[np.int64]) -> None:
+        taken = ids[find_ids(self.segments, numbers)].tolist()
+        if taken:
             raise ValueError(
-                f"ids holds {len(taken)} id(s) that the index already has (first: {taken[0]}); choose other ids, or "
+                f"ids holds {len(taken)} id(s) that the index already has (first: {taken[0]!r}); choose other ids, or "
                 "replace these items with upsert"
             )
-        return new
 
-    def with_items(self, columns: Mapping[str, NDArray[Any]], ids: NDArray[np.int64]) -> "IndexState":
-        """Return the state with new items, whose arrays are copied."""
-        if len(ids) == 0:
-            return self
-        order = np.argsort(ids, kind="stable")
-        new = Segment(Columns({name: values[order] for name, values in {**columns, "ids": ids}.items()}))
-        next_id = max(self.next_id, int(ids.max()) + 1)
-        return replace(self, segments=merge_small([*self.segments, new]), next_id=next_id)
+    def numbers(self, ids: Any) -> NDArray[np.int64]:
+        """Return the number under which the segments hold each item, or -1 where there is no item with this id.
 
-    def without_items(self, ids: NDArray[np.int64]) -> "IndexState":
-        """Return the state without the items that have these ids."""
-        return replace(self, segments=remove_rows(self.segments, ids))
+        Raises
+        ------
+        TypeError, ValueError
+            If they are not ids, or not of the kind of the index.
+        """
+        checked = check_ids(ids, None, self.id_type)
+        if kind_of(checked) == STRING:
+            return numbers_of(self.segments, checked)
+        return np.where(find_ids(self.segments, checked), checked, -1)
+
+    def known_numbers(self, ids: Any, otherwise: str = "") -> NDArray[np.int64]:
+        """Return the number of each item; `otherwise` is what an error adds.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If they are not ids of items.
+        """
+        numbers = self.numbers(ids)
+        if (numbers < 0).any():
+            row = int(np.flatnonzero(numbers < 0)[0])
+            first = check_ids(ids, None, self.id_type).tolist()[row]
+            raise ValueError(
+                f"{int((numbers < 0).sum())} of {len(numbers)} ids are not in the index (first: {first!r}){otherwise}"
+            )
+        return numbers
+
+    def without_items(self, numbers: NDArray[np.int64]) -> "IndexState":
+        """Return the state without the items that have these numbers."""
+        return replace(self, segments=remove_rows(self.segments, numbers))
 
     def unsaved(self) -> "IndexState":
         """Return the same content as a new index that no file holds yet."""
