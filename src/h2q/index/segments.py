@@ -70,7 +70,7 @@ class Segment:
         """Return the string ids of some rows, an array of objects."""
         if self.table is None:
             raise ValueError("the segment has no string ids")
-        return np.asarray(self.table.arrow[ID].take(rows).to_numpy(zero_copy_only=False), object)
+        return np.asarray(self.table.take(rows, [ID]).arrow[ID].to_numpy(), object)
 
     def matching(self, condition: Any, schema: Any) -> NDArray[np.bool_]:
         """Return which rows fulfil a condition on metadata; see `h2q.index.arrow_filters.matching_rows`."""
