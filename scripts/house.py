@@ -19,7 +19,6 @@ EXCEPTIONS = {
     "src/h2q/hasher/image_hasher.py": "one public class; 166 lines are docstrings",
     "src/h2q/index/exact.py": "one public class; 224 lines are docstrings",
     "src/h2q/quantization/base.py": "one public class; 212 lines are docstrings",
-    "src/h2q/quantization/refined.py": "one public class and its mathematics; 225 lines are docstrings",
     "src/h2q/similarity/fine_tuning.py:fine_tune": "a public function with sixteen parameters, one per line",
 }
 

@@ -9,7 +9,8 @@ from threadpoolctl import threadpool_limits
 
 from h2q.index import BinaryIndex
 from h2q.quantization import HouseholderQuantizer, RefinedQuantizer, load_quantizer, make_quantizer, unpack_bits
-from h2q.quantization.refined import fit_decoder, fit_smoother
+from h2q.quantization.decoders import fit_decoder
+from h2q.quantization.scalars import fit_smoother
 
 DIGITS = load_digits().data.astype(np.float32)
 # Sums of neighbors and noise, so that no column is constant.

@@ -11,23 +11,18 @@ from h2q.checks import AllowZeroRows, check_integer
 from h2q.errors import describe
 from h2q.progress import progress_bar
 from h2q.quantization.base import BaseQuantizer
+from h2q.quantization.decoders import fit_decoder, start_decoder
 from h2q.quantization.flips import Decoder, refine_codes, score_scalars
-from h2q.quantization.objectives import OBJECTIVES, scale_rows
-from h2q.quantization.reduction import principal_components
 from h2q.quantization.registry import register
 from h2q.quantization.sampling import sample_rows
+from h2q.quantization.scalars import fit_smoother, quantize_scalars, scalar_levels, scalar_ranges
 from h2q.quantization.scoring import AsymmetricQueries, EncodedItems
-from h2q.quantization.sgd import Schedule, learn_rotation
 from h2q.quantization.threads import in_order
 
-__all__ = ["RefinedQuantizer", "fit_decoder", "fit_smoother", "quantize_scalars", "start_decoder"]
+__all__ = ["RefinedQuantizer"]
 
 _FIT_KICKS, _KICKS = 10, 40
 _ROUNDS = 3
-_RIDGE = 1e-3
-_NEIGHBORS, _ANCHORS, _SHRINKAGE = 30, 2000, 0.1
-_OUTSIDE = 0.005  # share of scalars beyond either end of their range
-_MEAN_SIGN = np.float32((2 / np.pi) ** 0.5)  # mean absolute value of a standard normal variable
 
 
 @register("refined", label="refined H²Q", position=40)
@@ -144,13 +139,11 @@ class RefinedQuantizer(BaseQuantizer):
             advance(1)
             scales, offsets = score_scalars(centered, bits, decoder, mean, smoother)
             advance(1)
-        ends = [_OUTSIDE, 1 - _OUTSIDE]
-        logarithms = np.log(scales[scales > 0])
         self._set_features(X, d)
         self.n_bits_, self.mean_, self.radius_, self.smoother_ = k, mean, np.array([radius], np.float32), smoother
         self.reconstruction_ = decoder.rows
         self.spread_ = np.array([np.square(norms, dtype=np.float64).mean(), 0], np.float32)
-        self.ranges_ = np.array([np.quantile(logarithms, ends), np.quantile(offsets, ends)], np.float32)
+        self.ranges_ = scalar_ranges(scales, offsets)
         self.__dict__.pop("_decoder", None)
         return self
 
@@ -277,13 +270,8 @@ class RefinedQuantizer(BaseQuantizer):
             The upper 4 bits choose the scale, the lower 4 the offset.
         """
         check_is_fitted(self, "reconstruction_")
-        (low, high), (smallest, largest) = self.ranges_.astype(np.float64)
-        steps = np.arange(16) / 15
-        scales = np.repeat(np.exp(low + (high - low) * steps), 16)
-        offsets = np.tile(smallest + (largest - smallest) * steps, 16)
-        if metric == "euclidean":
-            offsets *= 2
-        return scales.astype(np.float32), offsets.astype(np.float32)
+        scales, offsets = scalar_levels(self.ranges_)
+        return scales, np.float32(2) * offsets if metric == "euclidean" else offsets
 
     def asymmetric_queries(self, Q: Any, metric: str = "cosine", *, n_bits: int | None = None) -> AsymmetricQueries:
         """Prepare float queries for scoring codes.
@@ -401,97 +389,3 @@ class RefinedQuantizer(BaseQuantizer):
 
 def _bind(function: Any, part: NDArray[np.float32]) -> Any:
     return lambda: function(part)
-
-
-def start_decoder(targets: NDArray[np.float32], k: int, generator: np.random.Generator) -> NDArray[np.float32]:
-    """Return the first decoder, (k, d): H²Q's rotation of the k leading principal components, bits at their scale.
-
-    Parameters
-    ----------
-    targets : ndarray of float32, shape (n, d)
-        Centered rows of equal norm.
-    k : int
-        Bits, at most d.
-    generator : numpy.random.Generator
-        Draws the batches of the descent.
-    """
-    directions = principal_components(targets, k).directions
-    reduced = scale_rows(targets @ directions.T).astype(np.float32)
-    batch_size = min(len(reduced), max(128, min(4 * k, 1024)))
-    schedule = Schedule(15, 20 if k > 128 else 40, batch_size, batch_size / 128)
-    rotation = learn_rotation(reduced, OBJECTIVES["l2"], schedule, generator).rotation
-    rows = rotation.T @ directions
-    sizes = np.sqrt(np.square(targets @ rows.T).mean(axis=0, dtype=np.float64)).astype(np.float32)
-    return np.ascontiguousarray(_MEAN_SIGN * sizes[:, None] * rows)
-
-
-def fit_decoder(
-    bits: NDArray[np.bool_], targets: NDArray[np.float32], weights: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """Return the linear decoder, (k, d), of least weighted squared error, with a small ridge.
-
-    Examples
-    --------
-    >>> bits = np.array([[True, True], [True, False], [False, True], [False, False]])
-    >>> fit_decoder(bits, np.array([[3, 1], [1, 1], [-1, -1], [-3, -1]], np.float32), np.ones(4)).round(2)
-    array([[2., 1.],
-           [1., 0.]], dtype=float32)
-    """
-    signs = np.where(bits, np.float32(1), np.float32(-1))
-    weighted = signs * weights.astype(np.float32)[:, None]
-    gram = (weighted.T @ signs).astype(np.float64) + _RIDGE * len(bits) * np.eye(bits.shape[1])
-    rows: NDArray[np.float32] = np.linalg.solve(gram, (weighted.T @ targets).astype(np.float64)).astype(np.float32)
-    return rows
-
-
-def fit_smoother(centered: NDArray[np.float32], generator: np.random.Generator) -> NDArray[np.float32]:
-    """Return the symmetric matrix A, (d, d), with which c A predicts the mean of the nearest neighbors of a row c.
-
-    A shares the eigenvectors of the rows' covariance; its eigenvalues are fitted by ridge regression over sampled rows.
-
-    Parameters
-    ----------
-    centered : ndarray of float32, shape (n, d)
-        Unit-norm rows minus their mean.
-    generator : numpy.random.Generator
-        Draws the rows.
-    """
-    n, d = centered.shape
-    n_neighbors = min(_NEIGHBORS, n - 1)
-    anchors = generator.choice(n, min(_ANCHORS, n), replace=False)
-    variances, directions = np.linalg.eigh((centered.T @ centered).astype(np.float64) / n)
-    if n_neighbors < 1:
-        return np.zeros((d, d), np.float32)
-    squares = np.einsum("ij,ij->i", centered, centered)
-    products, moments = np.zeros(d), np.zeros(d)
-    for start in range(0, len(anchors), 256):
-        part = anchors[start : start + 256]
-        distances = squares - 2 * (centered[part] @ centered.T)
-        distances[np.arange(len(part)), part] = np.inf
-        nearest = np.argpartition(distances, n_neighbors - 1, axis=1)[:, :n_neighbors]
-        p, t = centered[part] @ directions, centered[nearest].mean(axis=1) @ directions
-        products += (p * t).sum(axis=0)
-        moments += (p * p).sum(axis=0)
-    ridge = _SHRINKAGE * variances.mean() * len(anchors)
-    smoother: NDArray[np.float32] = ((directions * (products / (moments + ridge))) @ directions.T).astype(np.float32)
-    return smoother
-
-
-def quantize_scalars(
-    scales: NDArray[np.float32], offsets: NDArray[np.float32], ranges: NDArray[np.float32]
-) -> NDArray[np.uint8]:
-    """Return one byte an item: the scale on a logarithmic grid (upper 4 bits), the offset on a linear one (lower 4).
-
-    Examples
-    --------
-    >>> ranges = np.array([[0, 1], [-1, 1]], np.float32)
-    >>> quantize_scalars(np.array([1, 9], np.float32), np.array([-1, 0.2], np.float32), ranges).tolist()
-    [0, 249]
-    """
-    logarithms = np.log(np.maximum(scales, np.finfo(np.float32).tiny))
-    levels = []
-    for values, (low, high) in zip((logarithms, offsets), ranges, strict=True):
-        share = (values - low) / max(high - low, np.finfo(np.float32).tiny)
-        levels.append(np.rint(np.clip(share, 0, 1) * 15).astype(np.uint8))
-    scalars: NDArray[np.uint8] = levels[0] << np.uint8(4) | levels[1]
-    return scalars
