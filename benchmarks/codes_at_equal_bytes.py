@@ -1,7 +1,7 @@
 """Recall of codes at equal bytes an item: h2q beside its peers, on real embeddings.
 
     python benchmarks/codes_at_equal_bytes.py            # what is missing of the table, a row at a time; then Markdown
-    python benchmarks/codes_at_equal_bytes.py texts refined "FAISS PQ"    # only these data and methods
+    python benchmarks/codes_at_equal_bytes.py texts refined "FAISS PQ"    # only these data and methods (or forms)
     python benchmarks/codes_at_equal_bytes.py --print    # Markdown of what is done
 
 Every byte of an item counts, scalars included; ids do not. 1,000 queries, 15,000 items (docstrings: 8,000), recall@10
@@ -35,7 +35,7 @@ from h2q.quantization import make_quantizer, unpack_bits
 from real_embeddings import cached, docstrings, embed_texts, wordnet_glosses
 
 RESULTS = Path(__file__).parent / "results" / "codes.jsonl"
-N_QUERIES = 1_000
+N_QUERIES, N_CANDIDATES = 1_000, 50
 N_ITEMS = {"texts": 15_000, "docstrings": 8_000, "images": 15_000}
 SIZES = {"texts": (16, 48), "docstrings": (16, 48), "images": (48, 160)}
 KEYS = ("data", "bytes", "fitted", "method", "form", "seed")
@@ -75,13 +75,16 @@ def recall(rows: NDArray[np.int64], truth: NDArray[np.int64]) -> float:
     return round(float(np.mean([len(np.intersect1d(a, b)) / K for a, b in zip(rows, truth, strict=True)])), 6)
 
 
-def best(scores: Rows) -> NDArray[np.int64]:
-    """Return the ten items of highest score; ties go to the lower row."""
-    return np.argsort(-scores, axis=1, kind="stable")[:, :K]
+def best(scores: Rows, count: int = K) -> NDArray[np.int64]:
+    """Return the items of highest score; ties go to the lower row."""
+    return np.argsort(-scores, axis=1, kind="stable")[:, :count]
 
 
 def ours(name: str, n_bytes: int, seed: int, train: Rows, items: Rows, queries: Rows) -> dict[str, Any]:
-    """Return the best items by one of h2q's quantizers, by Hamming distance and asymmetric."""
+    """Return the best items by one of h2q's quantizers: asymmetric, and what each step of the score gives.
+
+    These are: by Hamming distance, without the scalars, with the scale alone, and 50 candidates scored by floats.
+    """
     began = time.process_time()
     options = {"n_init": 1, "tol": 1e-6} if name == "itq" else {}
     quantizer = make_quantizer(name, 8 * n_bytes, random_state=seed, **options).fit(train)
@@ -92,14 +95,21 @@ def ours(name: str, n_bytes: int, seed: int, train: Rows, items: Rows, queries: 
     signs = (2 * unpack_bits(encoded.codes, quantizer.n_bits_) - np.float32(1)).astype(np.float32)
     prepared = quantizer.asymmetric_queries(queries)
     products = prepared.weights @ signs.T
-    tables = quantizer.scalar_tables()
+    tables, steps = quantizer.scalar_tables(), {}
     if tables is not None and encoded.scalars is not None:
-        products = products * tables[0][encoded.scalars] + tables[1][encoded.scalars]
+        steps["without_scalars"] = best(products)
+        products = products * tables[0][encoded.scalars]
+        steps["with_scale"] = best(products)
+        products = products + tables[1][encoded.scalars]
+    candidates = best(products, N_CANDIDATES)
+    floats = np.take_along_axis(queries @ items.T, candidates, axis=1)
+    steps["reranked"] = np.take_along_axis(candidates, best(floats), axis=1)
     codes = unpack_bits(quantizer.encode_queries(queries), quantizer.n_bits_)
     model = sum(getattr(quantizer, key).nbytes for key in quantizer.tensor_shapes(1, 1) if key != "rotation_")
+    steps["hamming"] = best(np.where(codes, 1, -1).astype(np.float32) @ signs.T)
     return {
         "rows": best(products),
-        "hamming": best(np.where(codes, 1, -1).astype(np.float32) @ signs.T),
+        "steps": steps,
         "fit": fit,
         "encode": encode,
         "model": model,
@@ -147,13 +157,13 @@ def split(data: str) -> tuple[Rows, Rows, Rows, NDArray[np.int64]]:
 
 
 def run(data_sets: list[str], names: list[str]) -> None:
-    """Make the rows that are missing, of these data and methods (of all, if none is named)."""
+    """Make the rows that are missing, of these data and methods or forms (of all, if none is named)."""
     faiss.omp_set_num_threads(1)
     have = {tuple(row[key] for key in KEYS) for row in done()}
     folds: dict[str, tuple[Rows, Rows, Rows, NDArray[np.int64]]] = {}
     for task, make in tasks():
         data = task["data"]
-        if tuple(task[key] for key in KEYS) in have or (names and task["method"] not in names):
+        if tuple(task[key] for key in KEYS) in have or (names and {task["method"], task["form"]}.isdisjoint(names)):
             continue
         if data_sets and data not in data_sets:
             continue
@@ -165,8 +175,7 @@ def run(data_sets: list[str], names: list[str]) -> None:
             continue
         row = task | {"fit": round(result["fit"], 2), "encode": round(result["encode"], 3), "model": result["model"]}
         row |= {"code": result["code"], "recall": recall(result["rows"], truth)}
-        if "hamming" in result:
-            row["hamming"] = recall(result["hamming"], truth)
+        row |= {name: recall(rows, truth) for name, rows in result.get("steps", {}).items()}
         with RESULTS.open("a") as file:
             file.write(json.dumps(row) + "\n")
         print(row, flush=True)
