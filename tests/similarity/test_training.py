@@ -224,6 +224,25 @@ def test_a_flipped_bit_of_a_checkpoint_is_found(tmp_path: Path) -> None:
             read_checkpoint(path)
 
 
+class Interrupting(nn.Module):
+    """A loss in which Ctrl-C comes."""
+
+    def forward(self, embeddings: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        signal.raise_signal(signal.SIGINT)
+        return embeddings.square().mean()
+
+
+def test_ctrl_c_in_a_training_is_raised_and_the_next_one_works(digits: tuple[Labeled, Labeled]) -> None:
+    (features, labels), _ = digits
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            train_head(features, labels, loss=Interrupting(), n_bits=8, settings=SMALL)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, handler)
+
+
 class BreaksAtStep(nn.Module):
     """A loss that becomes NaN after some steps."""
 

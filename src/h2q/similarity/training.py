@@ -2,7 +2,9 @@
 
 import copy
 import logging
+import signal
 import tempfile
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -283,9 +285,8 @@ def _fit(module: _Similarity, batches: Any, folder: Path, last: Path | None, run
             enable_model_summary=False,
             num_sanity_val_steps=0,
         )
-        trainer.fit(module, batches, ckpt_path=last, weights_only=True)
-        if trainer.interrupted:
-            raise KeyboardInterrupt
+        with _interrupts_raised(trainer):
+            trainer.fit(module, batches, ckpt_path=last, weights_only=True)
     module.cpu()
     final = read_checkpoint(folder / "last.ckpt")
     module.epochs = final["h2q_history"]
@@ -318,6 +319,22 @@ def _logger(folder: Path, log: str | None) -> Logger | bool:
         return CSVLogger(folder, name="logs")
     require("tensorboard", "logs")
     return TensorBoardLogger(folder, name="logs")
+
+
+@contextmanager
+def _interrupts_raised(trainer: pl.Trainer) -> Iterator[None]:
+    """Raise KeyboardInterrupt for Ctrl-C, where Lightning exits with code 1 and ignores it from then on."""
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as exiting:
+        if not trainer.interrupted:
+            raise
+        raise KeyboardInterrupt from exiting
+    finally:
+        changed = handler is not None and signal.getsignal(signal.SIGINT) != handler
+        if changed and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, handler)
 
 
 @contextmanager
