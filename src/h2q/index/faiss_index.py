@@ -1,0 +1,217 @@
+"""Approximate search in process: an exact index in a folder, and a structure of FAISS over its codes."""
+
+import threading
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from h2q.index.engine import EngineIndex, Settings, map_embeddings
+from h2q.index.exact import BinaryIndex
+from h2q.index.faiss_graph import FaissGraph, Recall, build_graph, read_graph, write_graph
+from h2q.index.neighbors import Neighbors, RadiusNeighbors
+from h2q.index.places import split_options
+from h2q.index.segments import gather, join
+
+__all__ = ["FaissIndex"]
+
+_OPTIONS = {"recall": 0.95, "method": "ivf", "min_items": 20_000, "oversampling": 10, "embeddings": None}
+_GROWTH = 2  # times as many items as when the structure was built: it is built again
+_ITEMS, _GRAPH = "items", "approximate.safetensors"
+
+
+class FaissIndex(EngineIndex):
+    """An index in a folder whose searches visit a part of the codes.
+
+    Made by `h2q.index.create_index` and opened by `h2q.index.open_index`, from an address such as
+    ``faiss:folder?recall=0.95``. Options of the address:
+
+    - ``recall``: share of the 100 nearest codes that a search must return (0.95); measured on codes that are held out
+      when the structure is built, at the first `save` or search with enough items, and again when they have doubled.
+    - ``method``: ``ivf`` (IndexBinaryIVF) or ``hnsw`` (IndexBinaryHNSW: slower to build).
+    - ``min_items``: with fewer items every search is exact (20,000).
+    - ``oversampling``: candidates of asymmetric scoring, as a multiple of the items returned (10).
+    - ``embeddings``: an .npy file with embeddings for re-ranking; its row i belongs to the item with id i.
+
+    The items are an exact index in the subfolder ``items``: additions, removals and saves are as safe as there, and
+    radius searches are exact. The structure of FAISS can always be made again.
+    """
+
+    def __init__(self, place: str, exact: BinaryIndex) -> None:
+        path, options = _options(place)
+        quantizer = exact.quantizer
+        embeddings = None if options["embeddings"] is None else map_embeddings(options["embeddings"])
+        settings = Settings.of(exact.n_bits, quantizer, exact.keeps_embeddings, exact.metric)
+        super().__init__(settings, quantizer, embeddings=embeddings, oversampling=options["oversampling"])
+        self._place, self._options, self._exact = place, options, exact
+        self._graph_path = Path(path) / _GRAPH
+        self._graph: FaissGraph | None = None
+        self._changing = threading.RLock()
+
+    @classmethod
+    def create(
+        cls,
+        place: str,
+        n_bits: int | None = None,
+        *,
+        quantizer: Any = None,
+        keep_embeddings: bool = False,
+        metric: str = "cosine",
+    ) -> Self:
+        """Make an empty index; see `h2q.index.create_index`."""
+        folder = Path(_options(place)[0])
+        exact = BinaryIndex(n_bits, quantizer=quantizer, keep_embeddings=keep_embeddings, metric=metric)
+        if folder.exists() and any(folder.iterdir()):
+            raise FileExistsError(f"{folder} is not empty; open the index in it, or name another folder")
+        folder.mkdir(parents=True, exist_ok=True)
+        exact.save(folder / _ITEMS)
+        return cls(place, exact)
+
+    @classmethod
+    def open(cls, place: str) -> Self:
+        """Open an index; see `h2q.index.open_index`."""
+        folder = Path(_options(place)[0])
+        if not (folder / _ITEMS).is_dir():
+            raise FileNotFoundError(f"{folder} holds no index of this engine; make it with create_index")
+        index = cls(place, BinaryIndex.open(folder / _ITEMS))
+        graph = read_graph(index._graph_path, index._exact._state.generation)
+        if graph is not None and graph.recall.target == index._options["recall"]:
+            index._graph = graph
+        return index
+
+    @property
+    def address(self) -> str:
+        """Address of the index, with its options."""
+        return f"faiss:{self._place}"
+
+    @property
+    def id_type(self) -> str | None:
+        """Kind of the ids: "integer", or None before the first items."""
+        return self._exact.id_type
+
+    @property
+    def metadata_schema(self) -> Any:
+        """Metadata columns with their types; None: this index does not store them."""
+        return None
+
+    @property
+    def recall(self) -> Recall | None:
+        """What was measured when the structure was built; None: there is none, every search is exact."""
+        return None if self._graph is None else self._graph.recall
+
+    @property
+    def ids(self) -> NDArray[np.int64]:
+        """Ids of all items, increasing; int64 of shape (n,)."""
+        return self._exact.ids
+
+    def __len__(self) -> int:
+        """Return the number of items."""
+        return len(self._exact)
+
+    def __repr__(self) -> str:
+        """Name the address, the bits, the number of items, and the measured recall."""
+        recall = self.recall
+        how = "exact" if recall is None else f"{recall.method}, recall@100 {recall.value:.3f} measured"
+        return f"FaissIndex({self.address!r}, {self.n_bits} bits, {len(self)} items, {how})"
+
+    def save(self) -> None:
+        """Save the items, then the structure, which is built if there are enough items."""
+        with self._changing:
+            before = self._exact._state
+            with self._exact.locked():
+                if self._exact._state is not before:  # another process saved items
+                    self._graph = None
+                self._exact.save()
+            graph = self._current_graph()
+            if graph is not None and read_graph(self._graph_path, self._exact._state.generation) is None:
+                write_graph(graph, self._graph_path, self._exact._state.generation)
+
+    def close(self) -> None:
+        """Release the mapped files without saving; the index cannot be used any more."""
+        self._exact.close()
+        self._graph = None
+
+    def warm_up(self) -> None:
+        """Load or compile the search kernels, and build the structure if there is none."""
+        self._exact.warm_up()
+        self._current_graph()
+
+    def _store(self, columns: dict[str, NDArray[Any]], ids: NDArray[Any] | None, *, replace: bool) -> NDArray[Any]:
+        exact = self._exact
+        with self._changing, exact._store.changing:
+            state = exact._state
+            new = state.new_ids(len(columns["codes"]), ids) if not replace or ids is None else ids
+            exact._store.state = (state.without_items(new) if replace else state).with_items(columns, new)
+            if self._graph is not None:
+                self._graph.add(columns["codes"], new)
+        return new
+
+    def _delete(self, ids: NDArray[Any]) -> None:
+        with self._changing:
+            self._exact.remove(ids)
+            if self._graph is not None:
+                self._graph.remove(ids)
+
+    def _present(self, ids: NDArray[Any]) -> NDArray[np.bool_]:
+        return self._exact.contains(ids)
+
+    def _read(self, column: str, ids: NDArray[Any]) -> NDArray[Any]:
+        if column == "codes":
+            return self._exact.codes(ids)
+        scalars = column == "scalars"
+        shape = (len(ids),) if scalars else (len(ids), self.settings.n_features or 0)
+        result = np.empty(shape, np.uint8 if scalars else np.float32)
+        gather(self._exact._state.segments, column, ids, result)
+        return result
+
+    def _nearest(self, codes: NDArray[np.uint8], k: int) -> Neighbors:
+        graph = self._current_graph()
+        if graph is None or 2 * k > len(self):
+            return self._exact.search(codes, k)
+        with self._changing:
+            rows, distances, results = graph.search(codes, k + min(k, int((~graph.alive).sum())))
+            ids = graph.ids
+        if results.all():
+            rows, distances = rows[:, :k], distances[:, :k]
+        else:
+            # Removed rows go to the end.
+            order = np.argsort(~results, axis=1, kind="stable")[:, :k]
+            rows, distances = np.take_along_axis(rows, order, 1), np.take_along_axis(distances, order, 1)
+        found = ids[rows]
+        order = np.lexsort((found, distances), axis=-1)
+        found, distances = np.take_along_axis(found, order, 1), np.take_along_axis(distances, order, 1)
+        short = np.count_nonzero(results, axis=1) < k
+        if short.any():
+            exact = self._exact.search(codes[short], k)
+            found[short], distances[short] = exact.ids, exact.distances
+        return Neighbors(found, distances)
+
+    def _within(self, codes: NDArray[np.uint8], radius: int, limit: int | None) -> RadiusNeighbors:
+        return self._exact.search_radius(codes, radius, limit=limit)
+
+    def _current_graph(self) -> FaissGraph | None:
+        """Return the structure of the items as they are; built when there are enough of them."""
+        with self._changing:
+            size, graph = len(self._exact), self._graph
+            if size < self._options["min_items"]:
+                return None
+            if graph is None or len(graph.ids) > _GROWTH * max(size, 1) or size > _GROWTH * graph.recall.items:
+                whole = join(self._exact._state.segments)
+                target, method = self._options["recall"], self._options["method"]
+                graph = build_graph(np.asarray(whole.codes), np.asarray(whole.ids), method=method, target=target)
+                self._graph = graph
+            return graph
+
+
+def _options(place: str) -> tuple[str, dict[str, Any]]:
+    """Return the folder and the options of an address, checked."""
+    path, options, others = split_options(place, _OPTIONS, "faiss")
+    if others:
+        known = ", ".join(_OPTIONS)
+        raise ValueError(f"the address has options that faiss does not have: {others}; it has: {known}")
+    if options["method"] not in ("ivf", "hnsw"):
+        raise ValueError(f"method in the address must be ivf or hnsw; got {options['method']!r}")
+    if not 0 < options["recall"] <= 1:
+        raise ValueError(f"recall in the address must be above 0 and at most 1; got {options['recall']}")
+    return path, options
