@@ -179,6 +179,7 @@ def test_nothing_changes_when_something_is_wrong(make: Callable[..., Index], qua
         lambda: index.search_radius(X[:2], -1),
         lambda: index.add(X[50:52], metadata={"year": [1, 2, 3]}),
         lambda: index.search(X[:2], where="year > 3"),
+        lambda: index.add(X[50:52], ids=["a", "b"]),
     ):
         with pytest.raises((ValueError, TypeError, NotImplementedError)) as raised:
             wrong()

@@ -99,6 +99,23 @@ def test_another_process_saved_items(tmp_path: Path, codes: np.ndarray) -> None:
     first.close()
 
 
+def test_string_ids_and_metadata(tmp_path: Path, codes: np.ndarray) -> None:
+    names = np.array([f"digit-{row}" for row in range(len(codes))], object)
+    with create_index(f"faiss:{tmp_path / 'index'}?min_items=1000&recall=0.99", 56) as index:
+        index.add(codes[:-50], ids=names[:-50], metadata={"row": np.arange(len(codes) - 50)})
+        index.save()
+        index.add(codes[-50:], ids=names[-50:], metadata={"row": np.arange(50)})
+        index.remove(names[:3])
+        assert index.recall is not None
+        found = index.search(codes[-50:], 1)
+        assert (found.distances == 0).all()
+        np.testing.assert_array_equal(index.codes(found.ids.ravel()), codes[-50:])
+        assert not np.isin(index.search(codes[:3], 30).ids, names[:3]).any()
+        filtered = index.search(codes[:5], 5, where="row between 100 and 199", columns=["row"])
+        assert np.isin(filtered.ids, names[100:200]).all()
+        assert index.metadata(names[[7, 5]])["row"].to_pylist() == [7, 5]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

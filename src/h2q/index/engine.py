@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from h2q.checks import as_ids, check_integer
+from h2q.checks import check_integer
 from h2q.errors import FileFormatError
 from h2q.index.candidates import rank_by_embeddings, rank_by_estimates
+from h2q.index.ids import INTEGER, check_ids
 from h2q.index.items import check_items, check_quantizer, columns_of
+from h2q.index.metadata import as_table
 from h2q.index.neighbors import Neighbors, RadiusNeighbors
 from h2q.index.options import check_options, choose_scoring
 from h2q.index.protocol import Index
@@ -123,7 +125,9 @@ class EngineIndex(Index):
         self._oversampling = check_integer(oversampling, "oversampling", low=1)
 
     @abstractmethod
-    def _store(self, columns: dict[str, NDArray[Any]], ids: NDArray[Any] | None, *, replace: bool) -> NDArray[Any]:
+    def _store(
+        self, columns: dict[str, NDArray[Any]], ids: NDArray[Any] | None, metadata: Any, *, replace: bool
+    ) -> NDArray[Any]:
         """Add items, all or none; return their ids. With `replace`, items whose ids are taken are replaced."""
 
     @abstractmethod
@@ -185,23 +189,28 @@ class EngineIndex(Index):
 
     def contains(self, ids: Any) -> NDArray[np.bool_]:
         """Return which of the ids are taken by an item, shape (n,)."""
-        return self._present(as_ids(ids))
+        return self._present(self._check_ids(ids))
 
     def add(self, items: Any, ids: Any = None, metadata: Any = None) -> NDArray[Any]:
         """Add items, all or none, under ids that are new; see `h2q.index.BinaryIndex.add`."""
-        self._refuse(metadata=metadata)
-        columns = self._columns(items)
-        n = len(columns["codes"])
-        new = None if ids is None else as_ids(ids, n)
-        return self._store(columns, new, replace=False) if n else np.zeros(0, np.int64)
+        return self._add(items, ids, metadata, replace=False)
 
     def upsert(self, items: Any, ids: Any, metadata: Any = None) -> None:
         """Add items, all or none; those whose id is taken replace the item there."""
-        self._refuse(metadata=metadata)
-        columns = self._columns(items)
-        new = as_ids(ids, len(columns["codes"]))
-        if len(new):
-            self._store(columns, new, replace=True)
+        if ids is None:
+            raise TypeError("ids must be given: an upsert replaces items by their ids")
+        self._add(items, ids, metadata, replace=True)
+
+    def _add(self, items: Any, ids: Any, metadata: Any, *, replace: bool) -> NDArray[Any]:
+        columns = columns_of(items, self.n_bits, self._quantizer, keep_embeddings=self.settings.keep_embeddings)
+        n = len(columns["codes"])
+        new = None if ids is None else self._check_ids(ids, n)
+        table = None if metadata is None else as_table(metadata, n)
+        return self._store(columns, new, table, replace=replace) if n else np.zeros(0, np.int64)
+
+    def _check_ids(self, ids: Any, n: int | None = None) -> NDArray[Any]:
+        """Return ids of the kind that the engine takes."""
+        return check_ids(ids, n, INTEGER)
 
     def remove(self, ids: Any) -> None:
         """Remove items; if an id is unknown, none is removed.
@@ -211,7 +220,7 @@ class EngineIndex(Index):
         TypeError, ValueError
             If they are not ids, given twice, or there is no such item.
         """
-        wanted = as_ids(ids)
+        wanted = self._check_ids(ids)
         present = self._present(wanted)
         if not present.all():
             raise missing_ids(wanted[~present], len(wanted), "; nothing was removed")
@@ -220,7 +229,7 @@ class EngineIndex(Index):
 
     def codes(self, ids: Any) -> NDArray[np.uint8]:
         """Return the packed codes of items, uint8 of shape (n, ceil(n_bits / 8))."""
-        return self._read("codes", as_ids(ids))
+        return self._read("codes", self._check_ids(ids))
 
     def metadata(self, ids: Any, columns: Any = None) -> Any:
         """Raise an error: this index does not store metadata yet."""
@@ -331,10 +340,6 @@ class EngineIndex(Index):
     def _codes_of(self, queries: NDArray[Any]) -> NDArray[np.uint8]:
         codes: NDArray[np.uint8] = queries if queries.dtype == np.uint8 else self._quantizer.encode_queries(queries)
         return codes
-
-    def _columns(self, items: Any) -> dict[str, NDArray[Any]]:
-        """Return the columns of new items, all but their ids."""
-        return columns_of(items, self.n_bits, self._quantizer, keep_embeddings=self.settings.keep_embeddings)
 
     def _read_encoded(self, ids: NDArray[Any]) -> EncodedItems:
         """Return codes, and scalars if there are any."""

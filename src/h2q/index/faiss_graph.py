@@ -61,7 +61,7 @@ class FaissGraph:
     structure : faiss.IndexBinary
         Codes in the order of the rows.
     ids : ndarray, shape (n_rows,)
-        Id of each row.
+        Number of each row's item; see `h2q.index.ids`.
     alive : ndarray of bool, shape (n_rows,)
         Rows that were not removed.
     recall : Recall

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from h2q.index.engine import EngineIndex, Settings, map_embeddings
 from h2q.index.exact import BinaryIndex
 from h2q.index.faiss_graph import FaissGraph, Recall, build_graph, read_graph, write_graph
+from h2q.index.ids import STRING, check_ids, strings_of
 from h2q.index.neighbors import Neighbors, RadiusNeighbors
 from h2q.index.places import split_options
 from h2q.index.segments import gather, join
@@ -87,13 +88,13 @@ class FaissIndex(EngineIndex):
 
     @property
     def id_type(self) -> str | None:
-        """Kind of the ids: "integer", or None before the first items."""
+        """Kind of the ids: "integer", "string", or None before the first items."""
         return self._exact.id_type
 
     @property
     def metadata_schema(self) -> Any:
-        """Metadata columns with their types; None: this index does not store them."""
-        return None
+        """Metadata columns with their types; None before the first metadata."""
+        return self._exact.metadata_schema
 
     @property
     def recall(self) -> Recall | None:
@@ -137,21 +138,58 @@ class FaissIndex(EngineIndex):
         self._exact.warm_up()
         self._current_graph()
 
-    def _store(self, columns: dict[str, NDArray[Any]], ids: NDArray[Any] | None, *, replace: bool) -> NDArray[Any]:
-        exact = self._exact
-        with self._changing, exact._store.changing:
-            state = exact._state
-            new = state.new_ids(len(columns["codes"]), ids) if not replace or ids is None else ids
-            exact._store.state = (state.without_items(new) if replace else state).with_items(columns, new)
+    def search(
+        self,
+        queries: Any,
+        k: int = 10,
+        *,
+        scoring: str = "auto",
+        rerank: int | None = None,
+        n_bits: int | None = None,
+        prefix: int | None = None,
+        shortlist: int | None = None,
+        where: Any = None,
+        columns: Any = None,
+    ) -> Neighbors:
+        """Return the k nearest items of each query among the candidates of the structure, nearest first.
+
+        With `where`, `columns`, `n_bits` or `prefix` the search is exact; all arguments are those of
+        `h2q.index.BinaryIndex.search`.
+        """
+        exact = {"n_bits": n_bits, "prefix": prefix, "shortlist": shortlist, "where": where, "columns": columns}
+        if any(value is not None for value in exact.values()):
+            return self._exact.search(queries, k, scoring=scoring, rerank=rerank, **exact)
+        return super().search(queries, k, scoring=scoring, rerank=rerank)
+
+    def search_radius(
+        self, queries: Any, radius: int, *, limit: int | None = None, where: Any = None, columns: Any = None
+    ) -> RadiusNeighbors:
+        """Return all items within a Hamming distance of each query, exactly; see `h2q.index.BinaryIndex`."""
+        return self._exact.search_radius(queries, radius, limit=limit, where=where, columns=columns)
+
+    def metadata(self, ids: Any, columns: Any = None) -> Any:
+        """Return metadata of items; see `h2q.index.BinaryIndex.metadata`."""
+        return self._exact.metadata(ids, columns)
+
+    def _check_ids(self, ids: Any, n: int | None = None) -> NDArray[Any]:
+        return check_ids(ids, n, self._exact.id_type)
+
+    def _store(
+        self, columns: dict[str, NDArray[Any]], ids: NDArray[Any] | None, metadata: Any, *, replace: bool
+    ) -> NDArray[Any]:
+        store = self._exact._store
+        with self._changing, store.changing:
+            store.state, new = store.state.with_items(columns, ids, metadata, replacing=replace)
             if self._graph is not None:
-                self._graph.add(columns["codes"], new)
+                self._graph.add(columns["codes"], store.state.numbers(new))
         return new
 
     def _delete(self, ids: NDArray[Any]) -> None:
         with self._changing:
+            numbers = self._exact._state.numbers(ids)
             self._exact.remove(ids)
             if self._graph is not None:
-                self._graph.remove(ids)
+                self._graph.remove(numbers)
 
     def _present(self, ids: NDArray[Any]) -> NDArray[np.bool_]:
         return self._exact.contains(ids)
@@ -162,7 +200,8 @@ class FaissIndex(EngineIndex):
         scalars = column == "scalars"
         shape = (len(ids),) if scalars else (len(ids), self.settings.n_features or 0)
         result = np.empty(shape, np.uint8 if scalars else np.float32)
-        gather(self._exact._state.segments, column, ids, result)
+        state = self._exact._state
+        gather(state.segments, column, state.known_numbers(ids), result)
         return result
 
     def _nearest(self, codes: NDArray[np.uint8], k: int) -> Neighbors:
@@ -171,14 +210,17 @@ class FaissIndex(EngineIndex):
             return self._exact.search(codes, k)
         with self._changing:
             rows, distances, results = graph.search(codes, k + min(k, int((~graph.alive).sum())))
-            ids = graph.ids
+            numbers, state = graph.ids, self._exact._state
         if results.all():
             rows, distances = rows[:, :k], distances[:, :k]
         else:
             # Removed rows go to the end.
             order = np.argsort(~results, axis=1, kind="stable")[:, :k]
             rows, distances = np.take_along_axis(rows, order, 1), np.take_along_axis(distances, order, 1)
-        found = ids[rows]
+        found = numbers[rows]
+        if state.id_type == STRING:
+            known, places = np.unique(found, return_inverse=True)
+            found = strings_of(state.segments, known)[places.reshape(found.shape)]
         order = np.lexsort((found, distances), axis=-1)
         found, distances = np.take_along_axis(found, order, 1), np.take_along_axis(distances, order, 1)
         short = np.count_nonzero(results, axis=1) < k

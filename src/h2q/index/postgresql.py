@@ -157,7 +157,10 @@ class PostgresIndex(EngineIndex):
         for table in (self._table, f"{self._table}_h2q", f"{self._table}_h2q_writes"):
             self._server.rows(f"drop table if exists {table}")
 
-    def _store(self, columns: dict[str, NDArray[Any]], ids: NDArray[Any] | None, *, replace: bool) -> NDArray[Any]:
+    def _store(
+        self, columns: dict[str, NDArray[Any]], ids: NDArray[Any] | None, metadata: Any, *, replace: bool
+    ) -> NDArray[Any]:
+        self._refuse(metadata=metadata)
         token, n = uuid.uuid4(), len(columns["codes"])
         chosen: list[NDArray[Any]] = [] if ids is None else [ids]
 
