@@ -61,6 +61,13 @@ class Objective:
         value: Tensor = self.loss(embeddings, labels)
         return value if self.penalty is None else value + self.penalty(embeddings)
 
+    def watch(self, network: nn.Module) -> None:
+        """Tell the loss the network's hash layer, if its formula has the weights of that layer."""
+        head = network.head if isinstance(network, HashNetwork) else network
+        watch = getattr(self.loss, "watch_hash_layer", None)
+        if callable(watch) and isinstance(head, HashHead):
+            watch(head.hash_layer)
+
     def start_epoch(self, epoch: int, n_epochs: int) -> None:
         """Tell the loss that an epoch of this training begins."""
         step_epoch = getattr(self.loss, "step_epoch", None)
@@ -117,6 +124,7 @@ def fit_network(
         If the folder holds another run.
     """
     began = time.perf_counter()
+    objective.watch(network)
     module = _Similarity(network, objective, settings, validate, random_state)
     initial_map, initial = None, None
     if keep_initial and validate is not None:

@@ -2,9 +2,10 @@
 
 from typing import Literal
 
+import torch
 from torch import Tensor
 
-from h2q.checks import check_number
+from h2q.checks import check_integer, check_number
 from h2q.similarity.losses.base import SimilarityLoss
 from h2q.similarity.losses.codebooks import class_codes, majority_codes
 from h2q.similarity.losses.pairs import as_multi_hot, mean_where
@@ -33,20 +34,25 @@ class DPN(SimilarityLoss):
     codebook : {"balanced", "bernoulli", "hadamard", "auto"}
         Where the codes come from, see `class_codes`. Default, as in the authors' code: half of the bits of each, drawn
         at random, are -1.
+    update_every : int
+        Epochs between two updates of the codes, for which `step_epoch` must be called before each epoch: each code
+        becomes the majority of the signs of its class's items in the epoch before. 0, the authors' default: the codes
+        are fixed.
     random_state : int
         Seed of the codes, and of ties in the majority.
 
     Notes
     -----
-    Domain: any embeddings; their norms matter. No parameters: the codes are fixed (the authors' variant that updates
-    them is left out). No penalty: the margin keeps entries away from 0.
+    Domain: any embeddings; their norms matter. No parameters: the codes are fixed, or follow from signs. No penalty:
+    the margin keeps entries away from 0.
 
     Source: Fan, Ng, Ju, Zhang, Liu, Chan and Yang, "Deep Polarized Network for Supervised Learning of Accurate Binary
-    Hashing Codes", IJCAI 2020, and the authors' code (kamwoh/DPN).
+    Hashing Codes", IJCAI 2020, and the authors' code (kamwoh/DPN), whose ``--centroid-update-time`` is `update_every`.
+    There an item counts for the first of its classes only, here for each; a bit of as many signs of each kind is 0
+    there, and stays as it was here.
 
     Examples
     --------
-    >>> import torch
     >>> loss = DPN(n_bits=8, n_classes=4)
     >>> labels = torch.arange(4)
     >>> loss(loss.codebook, labels), loss(0.25 * loss.codebook, labels)
@@ -56,6 +62,7 @@ class DPN(SimilarityLoss):
     needs_n_classes = True
     codebook: Tensor
     ties: Tensor
+    votes: Tensor
 
     def __init__(
         self,
@@ -64,22 +71,34 @@ class DPN(SimilarityLoss):
         n_classes: int,
         margin: float = 1.0,
         codebook: Literal["balanced", "bernoulli", "hadamard", "auto"] = "balanced",
+        update_every: int = 0,
         random_state: int = 0,
     ) -> None:
         super().__init__()
         self.margin = check_number(margin, "margin", above=0)
+        self.update_every = check_integer(update_every, "update_every", low=0)
         self.register_buffer("codebook", class_codes(n_classes, n_bits, codebook=codebook, random_state=random_state))
+        self.register_buffer("votes", torch.zeros_like(self.codebook))
         # Not the seed of the codes: ties must not repeat the first code.
         self.register_buffer("ties", class_codes(1, n_bits, codebook="bernoulli", random_state=random_state + 1)[0])
+
+    def step_epoch(self, epoch: int, n_epochs: int) -> None:
+        """Begin an epoch, counted from 0: update the codes if it is time to."""
+        check_integer(epoch, "epoch", low=0)
+        if self.update_every and epoch and epoch % self.update_every == 0:
+            self.codebook.copy_(torch.where(self.votes == 0, self.codebook, self.votes.sign()))
+        self.votes.zero_()
 
     def batch_loss(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Return the mean over the bits of all items that have a label."""
         dtype = embeddings.dtype
         multi_hot = as_multi_hot(labels, len(self.codebook), dtype)
         targets = majority_codes(multi_hot, self.codebook.to(dtype), self.ties.to(dtype))
+        if self.training and self.update_every:
+            self.votes += (multi_hot.T @ embeddings.detach().sign()).to(self.votes.dtype)
         values = (self.margin - embeddings * targets).clamp_min(0)
         return mean_where(values.mean(dim=1), multi_hot.any(dim=1))
 
     def extra_repr(self) -> str:
         """Return the options, for `repr`."""
-        return f"margin={self.margin:g}"
+        return f"margin={self.margin:g}, update_every={self.update_every}"

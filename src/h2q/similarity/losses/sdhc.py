@@ -1,7 +1,7 @@
 """SDH-C: classification of embeddings whose entries are large."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from h2q.checks import check_number
 from h2q.similarity.losses.classifiers import ClassifierLoss
@@ -17,7 +17,8 @@ class SDHC(ClassifierLoss):
 
         - sum_c y_c / |y| log softmax_c(W u + w) - variance / 2 mean_j u_j^2
 
-    Items without a label are left out.
+    plus, in a training, orthogonality times the mean over entries of (V V^T - I)^2, V (k, d) the weights of the hash
+    layer. Items without a label are left out.
 
     Parameters
     ----------
@@ -27,16 +28,19 @@ class SDHC(ClassifierLoss):
         Classes c.
     variance : float
         Weight of the variance, not negative; default 1.
+    orthogonality : float
+        Weight of the orthogonality of the hash layer's weights, not negative; default 0.001. The term needs
+        `watch_hash_layer`, which trainings of h2q call; without it the term is 0.
 
     Notes
     -----
     Domain: any embeddings (before the tanh); their norms matter. Its classifier, the parameters W (c, k) and w (c,),
     needs an optimizer. Its quantization term is the penalty "l2" (`h2q.similarity.penalties`), with weight 0.001 / k.
-    The published orthogonality of the hash layer's weights is left out: a loss sees embeddings only.
 
     Source: Erin Liong, Lu, Wang, Moulin and Zhou, "Deep Hashing for Compact Binary Codes Learning", CVPR 2015: the
-    terms J1 and J2 of its unsupervised objective. The classifier in place of its discriminative term, and the weights,
-    are those of a public implementation that calls it SDH-C.
+    terms J1, J2 and J3 of its unsupervised objective, J3 for the hash layer only. The classifier in place of its
+    discriminative term, and the weights, are those of a public implementation that calls it SDH-C (in its J3 a matrix
+    of ones stands for the identity).
 
     Examples
     --------
@@ -49,16 +53,28 @@ class SDHC(ClassifierLoss):
 
     penalty = "l2"
 
-    def __init__(self, *, n_bits: int, n_classes: int, variance: float = 1.0) -> None:
+    def __init__(self, *, n_bits: int, n_classes: int, variance: float = 1.0, orthogonality: float = 0.001) -> None:
         super().__init__(n_bits=n_bits, n_classes=n_classes, bias=True)
         self.variance = check_number(variance, "variance", low=0)
+        self.orthogonality = check_number(orthogonality, "orthogonality", low=0)
+        # In a tuple, so that the layer's weights are neither parameters nor state of the loss.
+        self._hash_layer: tuple[nn.Linear, ...] = ()
+
+    def watch_hash_layer(self, layer: nn.Linear) -> None:
+        """Make the weights of a hash layer (k, d) part of the loss, as they are in each batch."""
+        self._hash_layer = (layer,)
 
     def batch_loss(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Return the mean over all items that have a label."""
         relaxed = torch.tanh(embeddings)
         value, labeled = self.cross_entropy(relaxed, labels)
-        return value - self.variance / 2 * mean_where(relaxed.square().mean(dim=1), labeled)
+        value = value - self.variance / 2 * mean_where(relaxed.square().mean(dim=1), labeled)
+        for layer in self._hash_layer:
+            gram = layer.weight @ layer.weight.T
+            distances = gram - torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
+            value = value + self.orthogonality * distances.square().mean()
+        return value
 
     def extra_repr(self) -> str:
         """Return the options, for `repr`."""
-        return f"variance={self.variance:g}"
+        return f"variance={self.variance:g}, orthogonality={self.orthogonality:g}"
