@@ -1,8 +1,8 @@
 """Recall of codes at equal bytes an item: h2q beside its peers, on real embeddings.
 
-    python benchmarks/codes_at_equal_bytes.py            # what is missing of the table, a row at a time; then Markdown
+    python benchmarks/codes_at_equal_bytes.py            # what is missing of the table, a row at a time (hours)
     python benchmarks/codes_at_equal_bytes.py texts refined "FAISS PQ"    # only these data and methods (or forms)
-    python benchmarks/codes_at_equal_bytes.py --print    # Markdown of what is done
+    python benchmarks/codes_tables.py                    # the tables and figures of the pages, from what is done
 
 Every byte of an item counts, scalars included; ids do not. 1,000 queries, 15,000 items (docstrings: 8,000), recall@10
 of the neighbors by cosine. Quantizers are fitted on the items themselves ("same") or on as many other rows ("apart").
@@ -39,6 +39,7 @@ N_QUERIES, N_CANDIDATES = 1_000, 50
 N_ITEMS = {"texts": 15_000, "docstrings": 8_000, "images": 15_000}
 SIZES = {"texts": (16, 48), "docstrings": (16, 48), "images": (48, 160)}
 KEYS = ("data", "bytes", "fitted", "method", "form", "seed")
+CURVE = (8, 24, 32)  # more sizes, of a few methods, fitted on other rows of the texts
 DIMENSIONS = {"texts": 384, "docstrings": 384, "images": 1_280}
 SEEDS = {"h2q": 3, "refined": 3, "random": 3, "itq": 3}
 Rows = NDArray[np.float32]
@@ -126,6 +127,11 @@ def tasks() -> Iterator[tuple[dict[str, Any], Callable[[Rows, Rows, Rows], dict[
                     key = (data, n_bytes, fitted_on, method, form, seed)
                     yield dict(zip(KEYS, key, strict=True)), make
 
+    for n_bytes in CURVE:
+        for method, form, seed, make in methods("texts", n_bytes):
+            if seed == 0 and method in ("sign", "h2q", "refined", "turbovec", "FAISS RaBitQ"):
+                yield dict(zip(KEYS, ("texts", n_bytes, "apart", method, form, seed), strict=True)), make
+
 
 def methods(data: str, n_bytes: int) -> Iterator[tuple[str, str, int, Callable[[Rows, Rows, Rows], Any]]]:
     """Give method, form, seed and function of each row at this size."""
@@ -181,43 +187,6 @@ def run(data_sets: list[str], names: list[str]) -> None:
         print(row, flush=True)
 
 
-def markdown() -> str:
-    """Return the tables of what is done."""
-    rows, lines = done(), []
-    for data, sizes in SIZES.items():
-        for n_bytes in sizes:
-            if not any((row["data"], row["bytes"]) == (data, n_bytes) for row in rows):
-                continue
-            lines += [
-                f"\n### {data}, {n_bytes} bytes an item\n",
-                "| | recall@10, fitted on the items | on other rows | Hamming | fit, s | encode, µs | model, MB |",
-                "|---|---|---|---|---|---|---|",
-            ]
-            for method in dict.fromkeys(row["method"] for row in rows):
-                cells = [method]
-                mine = [r for r in rows if (r["data"], r["bytes"], r["method"]) == (data, n_bytes, method)]
-                same, apart = ([r for r in mine if r["fitted"] == fitted] for fitted in ("same", "apart"))
-                if not mine:
-                    continue
-                cells += [spread([r["recall"] for r in part]) for part in (same, apart)]
-                cells.append(spread([r["hamming"] for r in same if "hamming" in r]))
-                cells.append(f"{np.mean([r['fit'] for r in mine]):.1f}")
-                cells.append(f"{np.mean([r['encode'] for r in mine]) / N_ITEMS[data] * 1e6:.0f}")
-                cells.append(f"{mine[0]['model'] / 1e6:.2f}")
-                lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
-def spread(values: list[float]) -> str:
-    """Return the mean, and the standard deviation over seeds where there are several."""
-    if not values:
-        return ""
-    deviation = f" ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else ""
-    return f"{np.mean(values):.3f}{deviation}"
-
-
 if __name__ == "__main__":
-    if "--print" not in sys.argv:
-        names = sys.argv[1:]
-        run([name for name in names if name in SIZES], [name for name in names if name not in SIZES])
-    print(markdown())
+    words = sys.argv[1:]
+    run([word for word in words if word in SIZES], [word for word in words if word not in SIZES])
