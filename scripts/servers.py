@@ -111,9 +111,17 @@ class Milvus:
             raise RuntimeError(f"Milvus: {error}\n" + "\n".join(log.read_text()[-1000:] for log in logs)) from error
 
     def stop(self, mode: str = "fast") -> None:
-        if mode == "immediate":
-            os.kill(self.pid, signal.SIGKILL)
-        self._server.stop()
+        """Stop the server; "immediate" is a kill."""
+        process = self._server.server_proc
+        if process is not None:
+            process.send_signal(signal.SIGTERM if mode == "fast" else signal.SIGKILL)
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait(60)
+        self._server.server_proc = None
+        self._server.stop()  # closes the logs
 
     @property
     def pid(self) -> int:
@@ -123,7 +131,7 @@ class Milvus:
         return [self.pid]
 
     def close(self) -> None:
-        self._server.stop()
+        self.stop("immediate")
         shutil.rmtree(self._data, ignore_errors=True)
 
 

@@ -100,3 +100,9 @@ def _wait_for_end(pid: int) -> None:
 def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Yield the address of a database in a PostgreSQL server with pgvector."""
     yield from _shared_server("postgresql", tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def milvus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Yield the address of a standalone Milvus server."""
+    yield from _shared_server("milvus", tmp_path_factory)

@@ -17,7 +17,14 @@ X = load_digits().data[:600, 1:].astype(np.float32)
 K = 10
 
 # What each engine finds: all of the nearest codes, or most of them.
-ENGINES = {"file": True, "faiss-ivf": False, "faiss-hnsw": False, "postgresql": True, "postgresql-hnsw": False}
+ENGINES = {
+    "file": True,
+    "faiss-ivf": False,
+    "faiss-hnsw": False,
+    "postgresql": True,
+    "postgresql-hnsw": False,
+    "milvus": True,
+}
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +44,8 @@ def address(engine: str, tmp_path: Path, request: pytest.FixtureRequest) -> str:
     if engine.startswith("postgresql"):
         kind = "hnsw" if engine.endswith("hnsw") else "none"
         return f"{request.getfixturevalue('postgresql')}?table={name}&index={kind}"
+    if engine == "milvus":
+        return f"{request.getfixturevalue('milvus')}/{name}?quantizer={tmp_path / 'quantizer.safetensors'}"
     if engine.startswith("faiss"):
         return f"faiss:{tmp_path / name}?method={engine.removeprefix('faiss-')}&recall=0.99&min_items=100"
     return str(tmp_path / name)

@@ -14,6 +14,7 @@ __all__ = ["ENGINES", "create_index", "open_index"]
 ENGINES = {
     "file": "h2q.index.exact:BinaryIndex",
     "faiss": "h2q.index.faiss_index:FaissIndex",
+    "milvus": "h2q.index.milvus:MilvusIndex",
     "postgresql": "h2q.index.postgresql:PostgresIndex",
 }
 
@@ -26,6 +27,7 @@ def open_index(address: str | os.PathLike[str], *, quantizer: Any = None) -> Ind
     address : str or path
         ``"engine:place"``, or a folder that `BinaryIndex.save` wrote, which is short for ``"file:folder"``. Engines:
         ``faiss:folder?recall=0.95`` (see `h2q.index.faiss_index.FaissIndex`),
+        ``milvus://host:19530/collection`` (see `h2q.index.milvus.MilvusIndex`),
         ``postgresql://user@host:port/database?table=items`` (see `h2q.index.postgresql.PostgresIndex`).
     quantizer : fitted quantizer, optional
         The quantizer that made the codes; another one is refused. Most indexes hold it themselves.
