@@ -55,6 +55,10 @@ def _describe_folder(path: Path) -> dict[str, Any]:
             "segments": len(manifest["segments"]),
             "bytes": size,
         }
+    if (path / "shards.json").exists():
+        shards = read_json(path / "shards.json")
+        counts = {"items": shards["n_items"], "bits": shards["n_bits"], "shards": len(shards["shards"])}
+        return {"kind": "codes in shards", **counts, "bytes": size}
     from h2q.errors import FileFormatError
 
     described = [file for file in sorted(path.glob("*.json")) if isinstance(read_json(file), dict)]

@@ -12,7 +12,7 @@ from h2q.errors import FileFormatError
 from h2q.files.limits import check_expansion
 from h2q.files.stored import StoredArray, choose
 
-__all__ = ["ParquetColumn", "fields_of", "open_parquet"]
+__all__ = ["ParquetColumn", "as_rows", "column_ndim", "fields_of", "open_parquet"]
 
 _BUFFER_BYTES = 1 << 20
 _COLUMNS = {1: "column of numbers", 2: "column of lists of numbers"}
@@ -25,7 +25,7 @@ class ParquetColumn(StoredArray):
         self._path = path
         self._file = open_parquet(path)
         fields = {field.name: field for field in fields_of(path, self._file)}
-        fitting = [key for key, field in fields.items() if _column_ndim(field.type) == ndim]
+        fitting = [key for key, field in fields.items() if column_ndim(field.type) == ndim]
         self._name = choose(path, name, fitting, list(fields), _COLUMNS[ndim])
         kind = fields[self._name].type
         if ndim == 1:
@@ -34,7 +34,7 @@ class ParquetColumn(StoredArray):
         dtype = np.dtype(kind.value_type.to_pandas_dtype())
         check_expansion(path, self._name, self._count_values() * dtype.itemsize)
         super().__init__(source, (self._file.metadata.num_rows, 0), dtype)
-        width = next((self._as_rows(batch, 0, None).shape[1] for batch in self._batches(1)), 0)
+        width = next((as_rows(batch, self.source).shape[1] for batch in self._batches(1)), 0)
         self.shape = (self.shape[0], width)
 
     def _count_values(self) -> int:
@@ -59,29 +59,6 @@ class ParquetColumn(StoredArray):
                 yield batch.column(0)
         except (pa.ArrowException, OSError, ValueError) as error:
             raise FileFormatError(f"{self.source} is damaged: {_first_line(error)}") from error
-
-    def _as_rows(self, column: Any, first_row: int, width: int | None) -> NDArray[Any]:
-        import pyarrow.compute as pc
-
-        def first_where(wrong: Any) -> int:
-            return first_row + int(np.flatnonzero(wrong.to_numpy(zero_copy_only=False))[0])
-
-        if column.null_count:
-            row = first_where(column.is_null())
-            raise ValueError(f"{self.source} has no value in row {row}; fill or remove such rows")
-        if len(self.shape) == 1:
-            return np.asarray(column.to_numpy(zero_copy_only=False))
-        lengths = pc.list_value_length(column)
-        width = lengths[0].as_py() if width is None else width
-        wrong = pc.not_equal(lengths, width)
-        if pc.any(wrong).as_py():
-            row = first_where(wrong)
-            raise ValueError(
-                f"{self.source} has {lengths[row - first_row].as_py()} numbers in row {row}, and {width} in the first; "
-                "embeddings of one model all have one length"
-            )
-        values = column.flatten().to_numpy(zero_copy_only=False)
-        return np.asarray(values).reshape(len(column), width)
 
     def read(self) -> NDArray[Any]:
         """Return the whole column."""
@@ -110,8 +87,52 @@ class ParquetColumn(StoredArray):
     def _slices(self, n: int) -> Iterator[NDArray[Any]]:
         start = 0
         for column in self._batches(n):
-            yield self._as_rows(column, start, self.shape[1] if len(self.shape) == 2 else None)
+            yield as_rows(column, self.source, ndim=len(self.shape), first_row=start, width=self.shape[-1])
             start += len(column)
+
+
+def as_rows(column: Any, source: str, *, ndim: int = 2, first_row: int = 0, width: int | None = None) -> NDArray[Any]:
+    """Return the rows of an Arrow column of numbers (`ndim` 1) or of lists of numbers (2).
+
+    Parameters
+    ----------
+    column : pyarrow.Array
+        The column.
+    source : str
+        Name for errors.
+    ndim : {1, 2}
+        Dimensions of the result.
+    first_row : int
+        Number of the first row, for errors.
+    width : int, optional
+        Length that all lists must have. Default: that of the first.
+
+    Raises
+    ------
+    ValueError
+        If a row has no value, or a list another length.
+    """
+    import pyarrow.compute as pc
+
+    def first_where(wrong: Any) -> int:
+        return first_row + int(np.flatnonzero(wrong.to_numpy(zero_copy_only=False))[0])
+
+    if column.null_count:
+        row = first_where(column.is_null())
+        raise ValueError(f"{source} has no value in row {row}; fill or remove such rows")
+    if ndim == 1:
+        return np.asarray(column.to_numpy(zero_copy_only=False))
+    lengths = pc.list_value_length(column)
+    width = lengths[0].as_py() if width is None else width
+    wrong = pc.not_equal(lengths, width)
+    if pc.any(wrong).as_py():
+        row = first_where(wrong)
+        raise ValueError(
+            f"{source} has {lengths[row - first_row].as_py()} numbers in row {row}, and {width} in the first; "
+            "embeddings of one model all have one length"
+        )
+    values = column.flatten().to_numpy(zero_copy_only=False)
+    return np.asarray(values).reshape(len(column), width)
 
 
 def open_parquet(path: Path) -> Any:
@@ -153,7 +174,7 @@ def _first_line(error: Exception) -> str:
     return str(error).split("\n", maxsplit=1)[0]
 
 
-def _column_ndim(kind: Any) -> int:
+def column_ndim(kind: Any) -> int:
     """Return 1 for a column of numbers, 2 for one of lists of numbers, otherwise 0."""
     import pyarrow.types as types
 

@@ -152,20 +152,26 @@ class MappedArray(StoredArray):
         return np.asarray(self.read()[rows])
 
     def _slices(self, n: int) -> Iterator[NDArray[Any]]:
+        for begin in range(0, len(self), n):
+            yield self.rows(begin, min(begin + n, len(self)))
+
+    def rows(self, first: int, stop: int) -> NDArray[Any]:
+        """Return consecutive rows: plain reads, so that a file that shrinks meanwhile is an error, not a signal.
+
+        Raises
+        ------
+        FileFormatError
+            If the file is shorter than it was.
+        """
         if self._fortran_order or 0 in self.shape:
-            array = self.read()
-            for begin in range(0, len(self), n):
-                yield array[begin : begin + n]
-            return
-        # Plain reads, no memory map: a file that shrinks meanwhile is then an error, not a signal.
+            return np.asarray(self.read()[first:stop])
+        rows = np.empty((stop - first, *self.shape[1:]), self.dtype)
+        content = rows.reshape(-1).view(np.uint8)
         with self._path.open("rb") as file:
-            file.seek(self._start)
-            for begin in range(0, len(self), n):
-                rows = np.empty((min(n, len(self) - begin), *self.shape[1:]), self.dtype)
-                content = rows.reshape(-1).view(np.uint8)
-                if file.readinto(content.data) != len(content):
-                    raise FileFormatError(f"{self.source} was truncated while it was read")
-                yield rows
+            file.seek(self._start + first * (rows.nbytes // max(1, len(rows))))
+            if file.readinto(content.data) != len(content):
+                raise FileFormatError(f"{self.source} was truncated while it was read")
+        return rows
 
 
 def choose(path: Path, name: str | None, fitting: list[str], present: list[str], what: str) -> str:
