@@ -9,12 +9,9 @@ noise of a tenth of their norm, so that no row repeats. Seconds of processor (al
 machine than those of the clock. Compiled code is loaded before the clock starts.
 """
 
-import os
-import platform
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,18 +19,9 @@ from threadpoolctl import threadpool_limits
 
 from codes_at_equal_bytes import texts
 from h2q.quantization import RefinedQuantizer
+from machine import processor
 
 DEFAULT = ("fit-15000", "fit-100000", "encode-1000000")
-
-
-def processor() -> str:
-    """Return the name of the processor and the number of cores."""
-    path = Path("/proc/cpuinfo")
-    lines = path.read_text().splitlines() if path.exists() else []
-    name = next(
-        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor()
-    )
-    return f"{name}, {os.cpu_count()} cores"
 
 
 def rows(count: int) -> NDArray[np.float32]:
