@@ -7,6 +7,7 @@ from .index import Neighbors as Neighbors
 from .index import open_index as open_index
 from .quantization import HouseholderQuantizer as HouseholderQuantizer
 from .quantization import ITQQuantizer as ITQQuantizer
+from .quantization import NestedQuantizer as NestedQuantizer
 from .quantization import RandomRotationQuantizer as RandomRotationQuantizer
 from .quantization import RefinedQuantizer as RefinedQuantizer
 from .quantization import SignQuantizer as SignQuantizer

@@ -54,6 +54,21 @@ def test_refined_codes_by_bytes(document: Any, x_file: Path) -> None:
     np.testing.assert_array_equal(np.load(codes), h2q.load_quantizer(output).encode(X))
 
 
+def test_nested_codes_and_their_prefixes(run: Any, document: Any, x_file: Path) -> None:
+    output, X = x_file.with_name("q.safetensors"), np.load(x_file)
+    options = ["--method", "nested", "--lengths", "8,24", "--steps", 20, "--held-out", 0]
+    printed = run("fit", x_file, "-o", output, *options).stdout
+    assert "prefixes that are codes, too: 8, 24 bits (h2q search --bits)" in printed
+    expected = h2q.NestedQuantizer(lengths=(8, 24), steps=20, random_state=0).fit(X)
+    np.testing.assert_array_equal(h2q.load_quantizer(output).encode(X), expected.encode(X))
+    index, queries = x_file.with_name("index"), x_file.with_name("queries.npy")
+    np.save(queries, X[:5])
+    document("index", "build", x_file, "-q", output, "-o", index)
+    result = document("search", index, queries, "--bits", 8, "--scoring", "hamming")
+    with h2q.open_index(index) as opened:
+        assert result["ids"] == opened.search(X[:5], scoring="hamming", n_bits=8).ids.tolist()
+
+
 def test_fit_options_reach_the_quantizer(document: Any, x_file: Path) -> None:
     output = x_file.with_name("q.safetensors")
     document("fit", x_file, "-o", output, "--no-center", "--whitening", 0.5, "--objective", "l1", "--bits", 8)
@@ -157,11 +172,30 @@ def test_a_row_of_zeros_without_a_mean(run: Any, fails: Any, x_file: Path) -> No
         (
             2,
             ["x.npy", "-o", "q.safetensors", "--method", "refined", "--no-center"],
-            "--no-center: only --method sign or random or itq or h2q takes it; the method is refined",
+            "--no-center: only --method sign or random or itq or h2q or nested takes it; the method is refined",
+        ),
+        (
+            2,
+            ["x.npy", "-o", "q.safetensors", "--steps", "5"],
+            "--steps: only --method nested takes it; the method is h2q",
+        ),
+        (
+            2,
+            ["x.npy", "-o", "q.safetensors", "--method", "nested", "--lengths", "8,x"],
+            "--lengths: expected code lengths from 1 to 65536 with commas between",
+        ),
+        (
+            1,
+            ["x.npy", "-o", "q.safetensors", "--method", "nested", "--lengths", "8,16", "--bits", "32"],
+            "--bits 32 must be the last of the lengths, 16; leave one out",
         ),
         (2, ["x.npy", "-o", "q.safetensors", "--bits", "8", "--bytes", "2"], "--bytes: --bits and --bytes are two"),
         (2, ["x.npy", "-o", "q.safetensors", "--held-out", "1797"], "--held-out: x.npy has 1797 rows; got 1797"),
-        (2, ["x.npy", "-o", "q.safetensors", "--whitening", "2"], "Invalid value for '--whitening'"),
+        (
+            2,
+            ["x.npy", "-o", "q.safetensors", "--whitening", "2"],
+            "--whitening: expected a number from 0 to 1, or auto; got '2'",
+        ),
         (2, ["x.safetensors", "-o", "x.safetensors"], "x.safetensors is also an input; give another name"),
     ],
 )

@@ -15,6 +15,7 @@ from h2q.cli.common import (
     check_output,
     format_seconds,
     naming,
+    parse_bits,
     print_json,
     refuse_overwriting,
 )
@@ -40,7 +41,7 @@ def fit(
         typer.Option(
             metavar="NAME",
             help="h2q: learned reflections; itq; random: a random rotation; sign: none; refined: the best recall for "
-            "the bytes.",
+            "the bytes; nested: one code for many lengths.",
         ),
     ] = "h2q",
     bits: Annotated[
@@ -69,6 +70,13 @@ def fit(
         int | None,
         typer.Option(min=1, help="Starts; the best is kept. Default: itq 1; h2q 8 up to 32 bits, then 1."),
     ] = None,
+    lengths: Annotated[
+        str | None,
+        typer.Option(
+            metavar="16,32,...", help="Prefixes of nested codes; the last is all bits. Default: 16, 32, ..., 384."
+        ),
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps of nested. Default: 1,500.")] = None,
     max_samples: Annotated[
         int, typer.Option(min=1, help="Rows to fit on; if the file has more, they are drawn by seed.")
     ] = 100_000,
@@ -98,6 +106,8 @@ def fit(
         objective=objective,
         schedule=schedule,
         n_init=n_init,
+        lengths=None if lengths is None else tuple(parse_bits(lengths, "--lengths")),
+        steps=steps,
     )
     stored = open_array(embeddings)
     n = len(stored)
@@ -151,6 +161,8 @@ def fit(
     )
     held_out_text = "" if unseen_error is None else f", {unseen_error:.4f} on {n_held_out:,} rows held out"
     print(f"quantization error {error:.4f} on the rows fitted{held_out_text} (0: none; random rotation: about 0.40)")
+    if method == "nested":
+        print(f"prefixes that are codes, too: {', '.join(map(str, quantizer.lengths_))} bits (h2q search --bits)")
     if classes is not None:
         chosen = "none is best" if quantizer.whitening_ == 0 else f"to the power {quantizer.whitening_:g}"
         print(f"whitening within classes, chosen on rows held out: {chosen}")

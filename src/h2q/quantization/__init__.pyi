@@ -3,6 +3,7 @@ from .codes import unpack_bits as unpack_bits
 from .files import load_quantizer as load_quantizer
 from .householder_quantizer import HouseholderQuantizer as HouseholderQuantizer
 from .itq import ITQQuantizer as ITQQuantizer
+from .nested import NestedQuantizer as NestedQuantizer
 from .objectives import OBJECTIVES as OBJECTIVES
 from .objectives import row_errors as row_errors
 from .objectives import scale_rows as scale_rows

@@ -60,6 +60,8 @@ def _to_json(key: str, value: Any) -> Any:
             f"{key} is {describe(value)}, a function of your own, which a file cannot hold. The fitted quantizer does "
             f'not need it: call set_params({key}="l2"), then save'
         )
+    if isinstance(value, (tuple, list, np.ndarray)):
+        return [_to_json(key, item) for item in value]
     return value.item() if isinstance(value, np.generic) else value
 
 
@@ -100,7 +102,10 @@ def load_quantizer(path: str | os.PathLike[str]) -> BaseQuantizer:
         info = info_of_class(metadata["class"])
         if info is None:
             raise ValueError(f"there is no quantizer {metadata['class']!r}")
-        parameters = dict(metadata["parameters"])
+        # JSON has no tuples.
+        parameters: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in metadata["parameters"].items()
+        }
         k, d = int(metadata["n_bits"]), int(metadata["n_features"])
         if isinstance(parameters.get("schedule"), dict):
             parameters["schedule"] = Schedule(**parameters["schedule"])
