@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -179,3 +181,10 @@ def test_an_empty_class_is_named(lists):
         (lists / f"{name}.txt").write_text((lists / f"{name}.txt").read_text().replace(" 1 1 ", " 0 1 "))
     with pytest.raises(ValueError, match="class 'class 0' has no images"):
         load_dataset(lists)
+
+
+@pytest.mark.parametrize(("content", "kind"), [(b"PAR1\x15\x04", "a Parquet file"), (b"\x89PNG\0\0", "a binary file")])
+def test_a_file_that_is_no_text_is_refused_by_its_kind(tmp_path: Path, content: bytes, kind: str) -> None:
+    (tmp_path / "x.parquet").write_bytes(content)
+    with pytest.raises(FileFormatError, match=f"is {kind}; expected a list file"):
+        load_dataset(tmp_path / "x.parquet")

@@ -23,7 +23,7 @@ from h2q.experiments import (
     load_plan,
     parse_plan,
 )
-from h2q.experiments.records import StoredPlan
+from h2q.experiments.records import StoredPlan, Trial
 from h2q.experiments.store import ExperimentFolder
 from h2q.files import encode_checked_json, write_checked_json
 from h2q.similarity.presets import HEAD
@@ -43,7 +43,7 @@ def record(name: str, *, error: str | None = None, padding: int = 0) -> Record:
     if error is not None:
         return Record(cell, data, versions, "2026-01-01", error=error)
     scores = CellScores(0.9, 0.8, (0.7, 0.9), 0.7, 0.5, 0.3, 12)
-    summary = NetworkSummary(network.key, 0.5, 3, 1.0, 0.1, 0.3, ((0.1, 0.4), (0.3, 0.5)))
+    summary = NetworkSummary(network.key, 0.5, 3, 1.0, 0.1, 0.3, (Trial(0.1, 0.4), Trial(0.3, 0.5)))
     return Record(cell, data, versions, "2026-01-01", summary, scores, CellSeconds(0.1, 0.3, 0.1, 0.1))
 
 

@@ -264,11 +264,25 @@ def load(
 def _lists_of(source: Path) -> dict[str, list[Path]]:
     """Return the list files by fold; one list file is the fold "all"."""
     if not source.is_dir():
+        _refuse_binary(source)
         return {"all": [source]}
     lists = find_lists(source)
     if {"train", "database"} - lists.keys() or not {"test", "query"} & lists.keys():
         raise FileNotFoundError(f"{source} needs the list files train.txt, test.txt (or query.txt) and database.txt")
     return lists
+
+
+def _refuse_binary(file: Path) -> None:
+    """Raise an error for what cannot be a list, such as a Parquet file."""
+    with file.open("rb") as stream:
+        start = stream.read(4096)
+    if start.startswith(b"PAR1") or b"\0" in start:
+        kind = "a Parquet file" if start.startswith(b"PAR1") else "a binary file"
+        raise FileFormatError(
+            f"{file} is {kind}; expected a list file, text with the path of an image and its labels on each line, or "
+            "a folder with a sub-folder for each class. The Parquet files of CIFAR-10 are the data set cifar10: set "
+            "H2Q_DATA to the folder above their folder, cifar10/"
+        )
 
 
 def _name_classes(

@@ -4,17 +4,19 @@ FOLDER/results.jsonl    a line for each cell with its checksum, appended under a
                         cut off
 FOLDER/networks/        the embeddings of each stage-one network, which all its quantizers share
 FOLDER/queries/         the average precision of each query of each cell, to compare quantizers query by query
-FOLDER/locks/           a file for each network in progress; the system frees the lock when a process dies
+FOLDER/locks/           a file for each network in progress and one for the results; the system frees the lock when a
+                        process dies
 FOLDER/plan.json        the cells of the plan that was run last
 """
 
-import fcntl
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from h2q.errors import FileFormatError
@@ -93,17 +95,14 @@ class ExperimentFolder:
         A torn last line, left by a process that was killed here, is cut off first.
         """
         line = encode_checked_json(record.to_json(), f"a record of {self.results}", allow_nan=False)
-        new = not self.results.exists()
-        descriptor = os.open(self.results, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            _cut_torn_line(descriptor)
-            view = memoryview(line)
-            while view:
-                view = view[os.write(descriptor, view) :]
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        with self._lock("results").acquire(poll_interval=0.01):
+            new = not self.results.exists()
+            with self.results.open("a+b", buffering=0) as file:
+                _cut_torn_line(file)
+                view = memoryview(line)
+                while view:
+                    view = view[file.write(view) :]
+                os.fsync(file.fileno())
         if new:
             sync_folder(self.path)
 
@@ -138,18 +137,21 @@ class ExperimentFolder:
     def claim(self, key: str) -> Iterator[bool]:
         """Claim the work on a network while the block runs; yields False if another process has it.
 
-        The lock is the system's (flock), which frees it however the process dies.
+        The lock is the system's, which frees it however the process dies.
         """
-        descriptor = os.open(self.path / "locks" / key, os.O_RDWR | os.O_CREAT, 0o666)
+        lock = self._lock(key)
         try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                yield False
-            else:
-                yield True
+            lock.acquire(timeout=0)
+        except Timeout:
+            yield False
+            return
+        try:
+            yield True
         finally:
-            os.close(descriptor)
+            lock.release()
+
+    def _lock(self, name: str) -> FileLock:
+        return FileLock(self.path / "locks" / name, mode=0o666)
 
     def write_query_scores(self, key: str, scores: Mapping[str, NDArray[np.float32]]) -> None:
         """Write the average precision of each query of a cell, by tie policy."""
@@ -170,16 +172,17 @@ class ExperimentFolder:
         return self.path / "networks" / f"{key}.safetensors"
 
 
-def _cut_torn_line(descriptor: int) -> None:
+def _cut_torn_line(file: FileIO) -> None:
     """Truncate an open, locked file to its last whole line."""
-    size = os.fstat(descriptor).st_size
+    size = file.seek(0, os.SEEK_END)
     end = size
     while end:
         start = max(0, end - 65_536)
-        position = os.pread(descriptor, end - start, start).rfind(b"\n")
+        file.seek(start)
+        position = file.read(end - start).rfind(b"\n")
         if position >= 0:
             end = start + position + 1
             break
         end = start
     if end < size:
-        os.ftruncate(descriptor, end)
+        file.truncate(end)

@@ -2,9 +2,7 @@
 
 import copy
 import logging
-import signal
 import tempfile
-import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -25,6 +23,7 @@ from h2q.progress import progress_bar
 from h2q.similarity.checkpoints import CheckpointFiles, open_folder, read_checkpoint
 from h2q.similarity.distributed import gather, process_rank
 from h2q.similarity.heads import HashHead, HashNetwork
+from h2q.similarity.interrupts import interrupts_kept
 from h2q.similarity.penalties import WeightedPenalty
 from h2q.similarity.presets import TrainingSettings
 from h2q.similarity.runs import Hardware, RunOptions, TrainingHistory
@@ -293,8 +292,9 @@ def _fit(module: _Similarity, batches: Any, folder: Path, last: Path | None, run
             enable_model_summary=False,
             num_sanity_val_steps=0,
         )
-        with _interrupts_raised(trainer):
+        with interrupts_kept():
             trainer.fit(module, batches, ckpt_path=last, weights_only=True)
+            del trainer, callbacks  # their finalizers run here, where an interrupt is not lost in them
     module.cpu()
     final = read_checkpoint(folder / "last.ckpt")
     module.epochs = final["h2q_history"]
@@ -327,22 +327,6 @@ def _logger(folder: Path, log: str | None) -> Logger | bool:
         return CSVLogger(folder, name="logs")
     require("tensorboard", "logs")
     return TensorBoardLogger(folder, name="logs")
-
-
-@contextmanager
-def _interrupts_raised(trainer: pl.Trainer) -> Iterator[None]:
-    """Raise KeyboardInterrupt for Ctrl-C, where Lightning exits with code 1 and ignores it from then on."""
-    handler = signal.getsignal(signal.SIGINT)
-    try:
-        yield
-    except SystemExit as exiting:
-        if not trainer.interrupted:
-            raise
-        raise KeyboardInterrupt from exiting
-    finally:
-        changed = handler is not None and signal.getsignal(signal.SIGINT) != handler
-        if changed and threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, handler)
 
 
 @contextmanager
