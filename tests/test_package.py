@@ -44,9 +44,7 @@ def test_no_module_needs_what_windows_lacks() -> None:
         assert not names & {"fcntl", "pwd", "grp", "resource", "termios"}, path
 
 
-@pytest.mark.parametrize(
-    "room", ["comparison", "datasets", "evaluation", "files", "hamming", "index", "quantization", "report"]
-)
+@pytest.mark.parametrize("room", ["comparison", "datasets", "evaluation", "files", "hamming", "quantization", "report"])
 def test_dataclasses_are_frozen(room: str) -> None:
     package = importlib.import_module(f"h2q.{room}")
     modules = [
