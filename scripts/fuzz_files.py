@@ -31,6 +31,7 @@ MEMORY_FACTOR, MEMORY_BYTES = 2, 200_000_000
 X = np.random.default_rng(0).standard_normal((300, 16)).astype(np.float32)
 LABELS = np.arange(len(X)) % 10
 CODES = np.packbits(X > 0, axis=1)
+NAMES = [f"item {number}" for number in range(len(X))]
 
 
 @dataclass(frozen=True)
@@ -179,6 +180,95 @@ def read_index(path: Path) -> Any:
     return len(index), neighbors.ids.tobytes(), neighbors.distances.tobytes(), exact.ids.tobytes()
 
 
+def write_named_index(pattern: str) -> Callable[[Path], Path]:
+    """Write an index of string ids and metadata."""
+
+    def write(folder: Path) -> Path:
+        from h2q import BinaryIndex
+
+        index = BinaryIndex(16)
+        index.add(CODES, ids=NAMES, metadata={"year": (2000 + LABELS).tolist(), "text": NAMES})
+        index.save(folder / "index")
+        return next((folder / "index").glob(pattern))
+
+    return write
+
+
+def read_named_index(path: Path) -> Any:
+    from h2q import BinaryIndex
+
+    index = BinaryIndex.open(path.parent)
+    filtered = index.search(CODES[:5], k=10, where="year >= 2003")
+    return index.search(CODES[:5], k=10).ids.tolist(), filtered.ids.tolist(), index.codes(NAMES).tobytes()
+
+
+def small_network() -> Any:
+    from torch import nn
+
+    return nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten())
+
+
+def write_hasher(pattern: str) -> Callable[[Path], Path]:
+    def write(folder: Path) -> Path:
+        from h2q import ImageHasher
+        from h2q.quantization import RandomRotationQuantizer
+        from h2q.similarity.backbones import load_backbone
+        from h2q.similarity.heads import HashHead
+
+        head, quantizer = HashHead(48, 16, hidden=(8,)), RandomRotationQuantizer(random_state=0).fit(X)
+        ImageHasher.from_parts(load_backbone(small_network(), image_size=8), head, quantizer).save(folder / "hasher")
+        return next((folder / "hasher").glob(pattern))
+
+    return write
+
+
+def read_hasher(path: Path) -> Any:
+    from h2q import ImageHasher
+
+    hasher = ImageHasher.load(path.parent, backbone=small_network())
+    return hasher.encode(np.arange(768, dtype=np.uint8).reshape(4, 8, 8, 3), progress=False).tobytes()
+
+
+def write_checkpoint(folder: Path) -> Path:
+    import torch
+
+    from h2q.similarity.checkpoints import CheckpointFiles
+
+    CheckpointFiles().save_checkpoint({"state_dict": {"weight": torch.arange(99.0)}}, folder / "last.ckpt")
+    return folder / "last.ckpt"
+
+
+def read_checkpoint(path: Path) -> Any:
+    from h2q.similarity.checkpoints import read_checkpoint
+
+    return read_checkpoint(path)["state_dict"]["weight"].tolist()
+
+
+def write_experiment(name: str) -> Callable[[Path], Path]:
+    def write(folder: Path) -> Path:
+        from h2q.experiments import DataVersion, Record, cells_of, parse_plan
+        from h2q.experiments.records import StoredPlan
+        from h2q.experiments.store import ExperimentFolder
+
+        plan = parse_plan('name = "a"\n[grid]\ndatasets = ["digits"]\nlosses = ["DPSH"]\nbits = [16]')
+        cells, store = tuple(cells_of(plan)), ExperimentFolder(folder / "experiment")
+        store.create(StoredPlan(plan, cells))
+        for cell in cells:
+            store.append(Record(cell, DataVersion("0" * 16, {"train": 500}, "1" * 16), {}, "2026", error="ValueError"))
+        return store.path / name
+
+    return write
+
+
+def read_experiment(path: Path) -> Any:
+    from h2q.experiments.store import ExperimentFolder
+
+    store = ExperimentFolder(path.parent)
+    cells = {cell.key: cell for cell in store.plan().cells}
+    # A torn last line counts as not written: its cell is run again.
+    return all(record.cell == cells[key] and record.error == "ValueError" for key, record in store.records().items())
+
+
 def write_list(folder: Path) -> Path:
     (folder / "list.txt").write_text("".join(f"image{i}.png {i % 3}\n" for i in range(50)))
     return folder / "list.txt"
@@ -207,6 +297,15 @@ KINDS = {
     "index manifest": Kind(write_index("manifest.json"), read_index, True),
     "index segment": Kind(write_index("segment-*"), read_index, True),
     "index removed": Kind(write_index("removed-*"), read_index, True),
+    "named index manifest": Kind(write_named_index("manifest.json"), read_named_index, True),
+    "named index segment": Kind(write_named_index("segment-*"), read_named_index, True),
+    "hasher": Kind(write_hasher("hasher.json"), read_hasher, True),
+    "hasher head": Kind(write_hasher("head-*"), read_hasher, True),
+    "hasher backbone": Kind(write_hasher("backbone-*"), read_hasher, True),
+    "hasher quantizer": Kind(write_hasher("quantizer-*"), read_hasher, True),
+    "checkpoint": Kind(write_checkpoint, read_checkpoint, True),
+    "experiment plan": Kind(write_experiment("plan.json"), read_experiment, True),
+    "experiment records": Kind(write_experiment("results.jsonl"), read_experiment, True),
 }
 
 

@@ -170,7 +170,7 @@ class Trials:
         self.duration = time.monotonic() - began
         self.expected = self.state()
         if code != 0 or self.expected.startswith("error"):
-            self.outcome.faults.append(f"fails undisturbed: {self.said()} {self.expected}")
+            self.outcome.faults.append(f"fails undisturbed with {code}: {self.said()} {self.expected}")
         return not self.outcome.faults
 
     def said(self) -> str:

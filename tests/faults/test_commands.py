@@ -11,8 +11,16 @@ MOMENTS = os.environ.get("H2Q_FAULT_MOMENTS", "1")
 
 def test_a_save_and_a_command_survive_kills_and_signals() -> None:
     done = subprocess.run(
-        [sys.executable, SCRIPT, "--moments", MOMENTS, "--commands", "save", "encode"],
+        [sys.executable, SCRIPT, "--moments", MOMENTS, "--commands", "save quantizer", "encode"],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count(" 0 faults") == 2
+
+
+def test_every_command_is_among_those_that_are_disturbed() -> None:
+    code = "import fault_commands; print(fault_commands.missing_commands())"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=SCRIPT.parent, capture_output=True, text=True, check=True
+    )  # fmt: skip
+    assert done.stdout == "set()\n"
