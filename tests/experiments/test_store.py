@@ -8,6 +8,7 @@ import signal
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from h2q.errors import FileFormatError
@@ -43,8 +44,24 @@ def record(name: str, *, error: str | None = None, padding: int = 0) -> Record:
     if error is not None:
         return Record(cell, data, versions, "2026-01-01", error=error)
     scores = CellScores(0.9, 0.8, (0.7, 0.9), 0.7, 0.5, 0.3, 12)
-    summary = NetworkSummary(network.key, 0.5, 3, 1.0, 0.1, 0.3, (Trial(0.1, 0.4), Trial(0.3, 0.5)))
+    summary = NetworkSummary(network.key, 0.5, 3, 1.0, 0.1, 0.3, (Trial(0.1, 0.4), Trial(0.3, 0.5, True)), True)
     return Record(cell, data, versions, "2026-01-01", summary, scores, CellSeconds(0.1, 0.3, 0.1, 0.1))
+
+
+def test_trials_of_older_folders_are_pairs_without_a_tanh() -> None:
+    document = json.loads(json.dumps(record("a").to_json()))
+    del document["network"]["tanh"]
+    document["network"]["tried"] = [[0.1, 0.4], [0.3, 0.5]]
+    network = Record.from_json(document).network
+    assert network is not None
+    assert (network.tanh, network.tried) == (False, (Trial(0.1, 0.4, False), Trial(0.3, 0.5, False)))
+
+
+def test_scores_of_queries_are_kept_by_cell(store: ExperimentFolder) -> None:
+    scores = np.array([0.5, np.nan, 1.0], np.float32)
+    store.write_query_scores("a", {"map_expected": scores})
+    np.testing.assert_array_equal(store.query_scores("a")["map_expected"], scores)
+    assert store.query_scores("b") == {}
 
 
 def names(store: ExperimentFolder) -> set[str]:
