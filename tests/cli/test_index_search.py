@@ -1,10 +1,13 @@
 """``h2q index`` and ``h2q search``: the same results as the library, and their errors."""
 
+import datetime
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import h2q
@@ -271,3 +274,77 @@ def test_a_save_leaves_the_users_files_alone(run: Any, codes_file: Path) -> None
     assert run("index", "compact", "index").exit_code == 0
     for name in ("segment-analysis.csv", "quantizer-notes.md", "manifest.json.bak"):
         assert Path("index", name).read_text() == "mine"
+
+
+@pytest.fixture
+def described(run: Any, quantizer_file: Path) -> Path:
+    """Return an index of a Parquet file with ids and metadata."""
+    X = np.load("x.npy")
+    table = {"embedding": list(X), "name": [f"scans/{i}.png" for i in range(len(X))], "sum": X.sum(axis=1)}
+    day = [datetime.date(2024, 5, 1 + i % 30) for i in range(len(X))]
+    pq.write_table(pa.table(table | {"day": day, "note": [None] * len(X)}), "items.parquet")
+    result = run(
+        "index", "build", "items.parquet", "-q", quantizer_file, "-o", "described", "--ids-column", "name",
+        "--metadata-columns", "sum, day",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert "metadata: sum (float), day (date32[day])" in result.stdout
+    return Path("described")
+
+
+def test_metadata_filter_a_search(described: Path, document: Any, run: Any) -> None:
+    X = np.load("x.npy")
+    where = "sum < 300 and day >= '2024-05-20'"
+    found = document("search", described, "queries.npy", "-k", 3, "--where", where, "--columns", "sum,day")
+    assert found["where"] == where
+    for items, rows in zip(found["ids"], found["metadata"], strict=True):
+        numbers = [int(item[6:-4]) for item in items]
+        assert [row["sum"] for row in rows] == X[numbers].sum(axis=1).tolist()
+        assert all(row["sum"] < 300 and row["day"] >= "2024-05-20" for row in rows)
+    near = document("search", described, "queries.npy", "--radius", 3, "--where", where)
+    assert {item for items in near["ids"] for item in items} <= {
+        f"scans/{i}.png" for i in np.flatnonzero(X.sum(1) < 300)
+    }
+    printed = run("search", described, "queries.npy", "-k", 2, "--where", where, "--columns", "day").stdout
+    assert "day=2024-05-" in printed
+    assert run("search", described, "queries.npy", "--columns", "sum", "-o", "found.npz").exit_code == 0
+    with np.load("found.npz") as saved:
+        assert saved["ids"].shape == (7, 10)
+        assert saved["sum"].shape == (70,)
+
+
+def test_metadata_beside_an_array_and_in_info(described: Path, document: Any, run: Any, quantizer_file: Path) -> None:
+    info = document("info", described)
+    assert info["ids"] == "string"
+    assert info["metadata"] == {"sum": "float", "day": "date32[day]"}
+    pq.write_table(pa.table({"name": ["a", "b"], "sum": pa.array([1, 2], pa.float32())}), "more.parquet")
+    np.save("two.npy", np.load("x.npy")[:2])
+    assert (
+        document("index", "append", described, "two.npy", "--metadata", "more.parquet", "--ids-column", "name")["added"]
+        == 2
+    )
+    assert document("search", described, "queries.npy", "--where", "sum < 3", "-k", 9)["ids"][0] == ["a", "b"]
+    assert document("index", "remove", described, "a, scans/3.png")["removed"] == 2
+    plain = document("index", "build", "two.npy", "-q", quantizer_file, "-o", "plain", "--metadata", "more.parquet")
+    assert plain["metadata"] == {"name": "string", "sum": "float"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["search", "described", "queries.npy", "--where", "sum <"], "--where: cannot be read: at character 5"),
+        (["search", "described", "queries.npy", "--where", "x = 1"], "--where: names the column x"),
+        (["search", "described", "queries.npy", "--columns", "x"], "--columns: names x, which does not exist"),
+        (["index", "append", "described", "items.parquet", "--ids-column", "name"], "already has"),
+        (["index", "append", "described", "items.parquet", "--ids-column", "x"], "no column x"),
+        (["index", "append", "described", "items.parquet", "--ids-column", "note"], "1,797 rows have no id"),
+        (["index", "append", "described", "x.npy", "--ids-column", "name"], "x.npy is no Parquet file"),
+        (["index", "append", "described", "queries.npy", "--metadata", "items.parquet"], "has 1,797 rows"),
+        (["index", "append", "described", "x.npy", "--ids", "ids.npy"], "are whole numbers, but those of this index"),
+        (["index", "append", "described", "x.npy", "--ids", "ids.npy", "--ids-column", "a"], "does not go with --ids"),
+    ],
+)
+def test_faults_of_metadata_name_the_option(described: Path, run: Any, arguments: list[str], message: str) -> None:
+    result = run(*arguments)
+    assert result.exit_code != 0
+    assert message in " ".join(result.stderr.replace("│", " ").split())

@@ -2,7 +2,7 @@
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -24,6 +24,20 @@ IdsOption = Annotated[
     str | None,
     typer.Option("--ids", help="File with an id for each item. Default: from the highest so far."),
 ]
+IdsColumnOption = Annotated[
+    str | None,
+    typer.Option("--ids-column", help="Column with an id for each item, numbers or texts, of --metadata or ITEMS."),
+]
+MetadataOption = Annotated[
+    Path | None,
+    typer.Option("--metadata", help="Parquet file with a row for each item. Default: ITEMS, where it is Parquet."),
+]
+MetadataColumnsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--metadata-columns", help="Columns to keep, with commas between. Default: all of --metadata, none of ITEMS."
+    ),
+]
 FolderArgument = Annotated[Path, typer.Argument(metavar="INDEX", help="Folder of the index.")]
 
 
@@ -38,6 +52,9 @@ def build(
         int | None, typer.Option(min=1, max=65_536, help="Bits of the codes. Default: the quantizer's, or all.")
     ] = None,
     ids: IdsOption = None,
+    ids_column: IdsColumnOption = None,
+    metadata: MetadataOption = None,
+    metadata_columns: MetadataColumnsOption = None,
     keep_embeddings: Annotated[
         bool, typer.Option("--keep-embeddings", help="Keep the embeddings, too, for search --rerank.")
     ] = False,
@@ -67,15 +84,19 @@ def build(
     if fitted is None and bits is None:
         bits = 8 * stored.shape[1]
     index = BinaryIndex(bits, quantizer=fitted, keep_embeddings=keep_embeddings, metric=metric.value)
-    _add_and_save(index, items, stored, ids, output, as_json=as_json)
+    known = _read_known(items, len(stored), ids, ids_column, metadata, metadata_columns)
+    _add_and_save(index, items, stored, known, output, as_json=as_json)
 
 
 def append(
     folder: FolderArgument,
     items: ItemsArgument,
     ids: IdsOption = None,
+    ids_column: IdsColumnOption = None,
+    metadata: MetadataOption = None,
+    metadata_columns: MetadataColumnsOption = None,
     replace: Annotated[
-        bool, typer.Option("--replace", help="Items whose id is taken replace the item there; needs --ids.")
+        bool, typer.Option("--replace", help="Items whose id is taken replace the item there; needs ids.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -83,38 +104,87 @@ def append(
     from h2q.files import open_array
     from h2q.index import BinaryIndex
 
-    if replace and ids is None:
-        raise typer.BadParameter("it needs --ids, the ids of the items", param_hint="--replace")
+    if replace and ids is None and ids_column is None:
+        raise typer.BadParameter("it needs --ids or --ids-column, the ids of the items", param_hint="--replace")
     index, stored = BinaryIndex.open(folder), open_array(items)
     if index.keeps_embeddings and stored.holds_codes:
         raise ValueError(f"{items} holds codes, but {folder} keeps embeddings: append the embeddings themselves")
+    known = _read_known(items, len(stored), ids, ids_column, metadata, metadata_columns)
     with index.locked():
-        _add_and_save(index, items, stored, ids, folder, replace=replace, as_json=as_json)
+        _add_and_save(index, items, stored, known, folder, replace=replace, as_json=as_json)
+
+
+class _Known(NamedTuple):
+    """What files say of the items beside their codes: ids with the name of the option, metadata."""
+
+    ids: Any = None
+    option: str = "--ids"
+    metadata: Any = None
+
+
+def _read_known(
+    items: str, n: int, ids: str | None, ids_column: str | None, metadata: Path | None, metadata_columns: str | None
+) -> _Known:
+    """Return ids and metadata of the items, or say which option does not fit."""
+    from h2q.files import open_array
+    from h2q.index.ids import check_ids
+
+    if ids is not None and ids_column is not None:
+        raise typer.BadParameter("it does not go with --ids; omit one of them", param_hint="--ids-column")
+    new_ids = None if ids is None else open_array(ids, ndim=1).read()
+    option = f"--ids {ids}" if ids_column is None else f"--ids-column {ids_column}"
+    table = _read_table(items, n, ids_column, metadata, metadata_columns)
+    if table is not None and ids_column is not None:
+        new_ids = table[ids_column]
+        if new_ids.null_count:
+            raise typer.BadParameter(f"{new_ids.null_count:,} rows have no id", param_hint="--ids-column")
+        if ids_column not in (metadata_columns or "").split(","):
+            table = table.drop_columns([ids_column])
+    checked = None if new_ids is None else check_ids(new_ids, n, None, option)
+    return _Known(checked, option, table if table is not None and table.num_columns else None)
+
+
+def _read_table(items: str, n: int, ids_column: str | None, metadata: Path | None, metadata_columns: str | None) -> Any:
+    """Return the columns that options name; None if they name none."""
+    from h2q.files import read_columns, split_name
+
+    names = [name.strip() for name in metadata_columns.split(",")] if metadata_columns else []
+    names += [ids_column] if ids_column is not None and ids_column not in names else []
+    if metadata is None and not names:
+        return None
+    source = split_name(items)[0] if metadata is None else metadata
+    if source.suffix.lower() != ".parquet":
+        option = "--ids-column" if metadata_columns is None else "--metadata-columns"
+        option = option if metadata is None else "--metadata"
+        raise typer.BadParameter(f"{source} is no Parquet file, which holds columns by name", param_hint=option)
+    table = read_columns(source, names if metadata_columns or metadata is None else None)
+    if ids_column is not None and ids_column not in table.column_names:
+        raise typer.BadParameter(f"{source} has no column {ids_column}", param_hint="--ids-column")
+    if table.num_rows != n:
+        raise typer.BadParameter(f"{source} has {table.num_rows:,} rows, and {items} {n:,}", param_hint="--metadata")
+    return table
 
 
 def _add_and_save(
     index: "BinaryIndex",
     items: str,
     stored: Any,
-    ids: str | None,
+    known: _Known,
     folder: Path,
     *,
     replace: bool = False,
     as_json: bool = False,
 ) -> None:
     """Add all items of a file, chunk by chunk, then save: if anything is wrong, the folder stays as it was."""
-    from h2q.checks import as_ids
-    from h2q.files import open_array
     from h2q.progress import progress_bar
 
-    began = time.perf_counter()
-    new_ids = None if ids is None else as_ids(open_array(ids, ndim=1).read(), len(stored), f"--ids {ids}")
+    began, new_ids = time.perf_counter(), known.ids
     if new_ids is not None and not replace:
         taken = new_ids[index.contains(new_ids)].tolist()
         if taken:
             raise ValueError(
-                f"--ids {ids} holds {len(taken):,} id(s) that {folder} already has (first: {taken[0]}); choose other "
-                "ids, or use --replace"
+                f"{known.option} holds {len(taken):,} id(s) that {folder} already has (first: {taken[0]}); choose "
+                "other ids, or use --replace"
             )
     width = None if index.quantizer is None else index.quantizer.n_features_in_
     chunks = stored.chunks() if stored.holds_codes else stored.embeddings(n_features=width)
@@ -122,10 +192,11 @@ def _add_and_save(
     with naming(items), progress_bar("indexing", len(stored)) as advance:
         for chunk in chunks:
             stop = start + len(chunk)
+            rows = None if known.metadata is None else known.metadata[start:stop]
             if new_ids is None:
-                index.add(chunk)
+                index.add(chunk, metadata=rows)
             else:
-                index.upsert(chunk, new_ids[start:stop])
+                index.upsert(chunk, new_ids[start:stop], rows)
             advance(len(chunk))
             start = stop
     index.save(folder)
@@ -143,9 +214,10 @@ def remove(
 
     began = time.perf_counter()
     index = BinaryIndex.open(folder)
-    parts = ids.split(",")
-    listed = all(part.strip().isdecimal() for part in parts)
-    wanted = [int(part) for part in parts] if listed else open_array(ids, ndim=1).read()
+    parts = [part.strip() for part in ids.split(",")]
+    wanted: Any = parts
+    if index.id_type != "string":
+        wanted = [int(part) for part in parts] if all(map(str.isdecimal, parts)) else open_array(ids, ndim=1).read()
     with index.locked():
         index.remove(wanted)
         index.save(folder)
@@ -165,9 +237,17 @@ def compact(folder: FolderArgument, as_json: JsonOption = False) -> None:
 
 
 def _report(index: "BinaryIndex", folder: Path, counts: dict[str, int], done: str, began: float, as_json: bool) -> None:
+    from h2q.index.metadata import describe_schema
+
     seconds = time.perf_counter() - began
     if as_json:
-        print_json({"index": folder, **counts, "items": len(index), "bits": index.n_bits, "seconds": round(seconds, 3)})
+        document = {"index": folder, **counts, "items": len(index), "bits": index.n_bits, "seconds": round(seconds, 3)}
+        print_json(
+            document | ({} if index.metadata_schema is None else {"metadata": describe_schema(index.metadata_schema)})
+        )
         return
     print(f"{done} {format_seconds(seconds)}")
-    print(f"{folder} holds {len(index):,} codes of {index.n_bits} bits")
+    metadata = ", ".join(f"{name} ({kind})" for name, kind in describe_schema(index.metadata_schema).items())
+    print(
+        f"{folder} holds {len(index):,} codes of {index.n_bits} bits" + (f"; metadata: {metadata}" if metadata else "")
+    )

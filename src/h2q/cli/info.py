@@ -44,6 +44,7 @@ def _describe_folder(path: Path) -> dict[str, Any]:
     size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
     if (path / "manifest.json").exists():
         from h2q.index import BinaryIndex
+        from h2q.index.metadata import describe_schema
 
         index, manifest = BinaryIndex.open(path), read_json(path / "manifest.json")
         return {
@@ -52,6 +53,8 @@ def _describe_folder(path: Path) -> dict[str, Any]:
             "bits": index.n_bits,
             "quantizer": None if index.quantizer is None else repr(index.quantizer),
             **manifest["options"],
+            **({} if index.id_type is None else {"ids": index.id_type}),
+            **({} if index.metadata_schema is None else {"metadata": describe_schema(index.metadata_schema)}),
             "segments": len(manifest["segments"]),
             "bytes": size,
         }

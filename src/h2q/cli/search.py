@@ -1,6 +1,9 @@
 """``h2q search``: the nearest items of an index."""
 
+import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -50,6 +53,13 @@ def search(
         int | None,
         typer.Option(min=1, help="Items that --prefix lets through. Default: what the exact result needs (hamming)."),
     ] = None,
+    where: Annotated[
+        str | None,
+        typer.Option(help="Search only items whose metadata fulfil a condition: \"year >= 2020 and label = 'cat'\"."),
+    ] = None,
+    columns: Annotated[
+        str | None, typer.Option(help="Metadata columns to return with each item, with commas between.")
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write ids and distances of all queries: .npz or .json.")
     ] = None,
@@ -77,25 +87,30 @@ def search(
     vectors = stored.read()
     index.warm_up()
     began = time.perf_counter()
+    named = None if columns is None else [name.strip() for name in columns.split(",")]
     neighbors: Neighbors | RadiusNeighbors
-    if radius is not None:
-        neighbors = index.search_radius(vectors, radius)
-    else:
-        neighbors = index.search(
-            vectors, k, scoring=scoring.value, rerank=rerank, n_bits=bits, prefix=prefix, shortlist=shortlist
-        )
+    with _naming_options():
+        if radius is not None:
+            neighbors = index.search_radius(vectors, radius, where=where, columns=named)
+        else:
+            neighbors = index.search(
+                vectors, k, scoring=scoring.value, rerank=rerank, n_bits=bits, prefix=prefix, shortlist=shortlist,
+                where=where, columns=named,
+            )  # fmt: skip
     seconds = time.perf_counter() - began
     if output is not None:
         _write(output, neighbors)
     if as_json:
         summary: dict[str, Any] = {"index": folder, "queries": len(neighbors), "seconds": round(seconds, 4)}
         summary |= {"k": min(k, len(index))} if radius is None else {"radius": radius}
+        summary |= {} if where is None else {"where": where}
         print_json(summary | ({"output": output} if output is not None else _as_lists(neighbors)))
         return
     if output is None:
         rows = [[query, _line(neighbors[query])] for query in range(min(len(neighbors), _SHOWN))]
         print_table(["query", "id (distance), nearest first"], rows, text_columns=2)
     what = f"{min(k, len(index))} nearest" if radius is None else f"all within {radius} bits"
+    what += "" if where is None else f" where {where},"
     hidden = len(neighbors) - _SHOWN
     rest = f"; {hidden:,} more: -o FILE or --json" if output is None and hidden > 0 else ""
     print(f"{len(neighbors):,} queries, {what} of {len(index):,} items, in {format_seconds(seconds)}{rest}")
@@ -142,24 +157,55 @@ def _check_prefix(bits: int | None, prefix: int | None, shortlist: int | None, n
 
 def _line(neighbors: Any) -> str:
     """Return the neighbors of a query in one line."""
-    pairs = [
-        f"{item.id}\u00a0({item.distance if isinstance(item.distance, int) else format(item.distance, '.3f')})"
-        for item in neighbors
-    ]
+    rows = neighbors.metadata.to_pylist() if neighbors.metadata is not None else [{}] * len(neighbors)
+    pairs = []
+    for item, row in zip(neighbors, rows, strict=True):
+        distance = str(item.distance) if isinstance(item.distance, int) else format(item.distance, ".3f")
+        pairs.append(f"{item.id}\u00a0({', '.join([distance, *(f'{name}={value}' for name, value in row.items())])})")
     return "  ".join(pairs) or "none"
 
 
 def _as_lists(neighbors: "Neighbors | RadiusNeighbors") -> dict[str, list[Any]]:
-    """Return ids and distances, a list for each query."""
-    return {"ids": [n.ids.tolist() for n in neighbors], "distances": [n.distances.tolist() for n in neighbors]}
+    """Return ids, distances and metadata, a list for each query."""
+    lists = {"ids": [n.ids.tolist() for n in neighbors], "distances": [n.distances.tolist() for n in neighbors]}
+    if neighbors.metadata is not None:
+        rows = [n.metadata.to_pylist() for n in neighbors]
+        lists["metadata"] = [[{k: _plain(v) for k, v in row.items()} for row in some] for some in rows]
+    return lists
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON has it; what it does not have is text, and not-a-number null."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, (str, int, list, dict)) else str(value)
+
+
+@contextmanager
+def _naming_options() -> Iterator[None]:
+    """Name the option in an error about a filter or the columns."""
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        subject, _, rest = str(error).partition(" ")
+        if subject not in ("where", "columns"):
+            raise
+        raise typer.BadParameter(rest, param_hint=f"--{subject}") from error
 
 
 def _write(output: Path, neighbors: "Neighbors | RadiusNeighbors") -> None:
     from dataclasses import fields
+
+    import numpy as np
 
     from h2q.files import write_json, write_npz
 
     if output.suffix.lower() == ".json":
         write_json(output, _as_lists(neighbors))
     else:
-        write_npz(output, **{field.name: getattr(neighbors, field.name) for field in fields(neighbors)})
+        arrays = {field.name: getattr(neighbors, field.name) for field in fields(neighbors) if field.name != "metadata"}
+        if neighbors.metadata is not None:
+            columns = neighbors.metadata.to_pydict()
+            arrays |= {name: np.array([_plain(value) for value in values]) for name, values in columns.items()}
+        texts = {name: array.astype(str) for name, array in arrays.items() if array.dtype == object}
+        write_npz(output, **arrays | texts)

@@ -17,6 +17,7 @@ from h2q.files.json_files import (
     write_json,
 )
 from h2q.files.numpy_files import write_npy, write_npz
+from h2q.files.parquet import read_columns
 from h2q.files.stored import StoredArray
 from h2q.files.tensors import (
     BLOCKS_SUFFIX,
@@ -40,6 +41,7 @@ __all__ = [
     "list_arrays",
     "open_array",
     "read_checked_json",
+    "read_columns",
     "read_json",
     "read_tensors",
     "reclaim",

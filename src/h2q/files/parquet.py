@@ -12,7 +12,7 @@ from h2q.errors import FileFormatError
 from h2q.files.limits import check_expansion
 from h2q.files.stored import StoredArray, choose
 
-__all__ = ["ParquetColumn", "as_rows", "column_ndim", "fields_of", "open_parquet"]
+__all__ = ["ParquetColumn", "as_rows", "column_ndim", "fields_of", "open_parquet", "read_columns"]
 
 _BUFFER_BYTES = 1 << 20
 _COLUMNS = {1: "column of numbers", 2: "column of lists of numbers"}
@@ -133,6 +133,29 @@ def as_rows(column: Any, source: str, *, ndim: int = 2, first_row: int = 0, widt
         )
     values = column.flatten().to_numpy(zero_copy_only=False)
     return np.asarray(values).reshape(len(column), width)
+
+
+def read_columns(path: Path, names: list[str] | None = None) -> Any:
+    """Return columns of a Parquet file, all by default, as a `pyarrow.Table`.
+
+    Raises
+    ------
+    FileFormatError
+        If the file is truncated, damaged, or not a Parquet file.
+    ValueError
+        If there is no such column.
+    """
+    import pyarrow as pa
+
+    file = open_parquet(path)
+    present = [field.name for field in fields_of(path, file)]
+    unknown = [name for name in names or () if name not in present]
+    if unknown:
+        raise ValueError(f"{path} has no column {unknown[0]}; it has {', '.join(present) or 'none'}")
+    try:
+        return file.read(columns=names)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise FileFormatError(f"{path} is damaged: {_first_line(error)}") from error
 
 
 def open_parquet(path: Path) -> Any:

@@ -7,7 +7,7 @@ from h2q.errors import describe
 from h2q.index.filters import family_of
 from h2q.index.tables import ID
 
-__all__ = ["as_table", "check_columns", "conform"]
+__all__ = ["as_table", "check_columns", "conform", "describe_schema"]
 
 _RESERVED = (ID, "query", "rank", "distance")  # columns of results
 
@@ -151,6 +151,11 @@ def _as_type(field: Any, column: Any) -> Any:
 
 def _is_text(kind: Any) -> bool:
     return family_of(getattr(kind, "value_type", kind)) == "text"
+
+
+def describe_schema(schema: Any) -> dict[str, str]:
+    """Return the names of metadata columns with their types, as text; none where there is no schema."""
+    return {field.name: str(field.type) for field in schema or ()}
 
 
 def check_columns(columns: Sequence[str] | None, schema: Any) -> list[str]:
