@@ -1,6 +1,7 @@
 """String ids, metadata and filters of the exact index: any history equals a dictionary and a DataFrame's filter."""
 
 import datetime
+import io
 import pickle
 import zlib
 from pathlib import Path
@@ -10,9 +11,11 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from sklearn.datasets import load_digits
 
 from h2q.errors import FileFormatError
@@ -335,3 +338,29 @@ def test_a_damaged_batch_of_metadata_costs_its_items_only(tmp_path: Path) -> Non
     assert repaired.metadata(kept)["value"].to_pylist() == [int(item[5:]) for item in kept]
     np.testing.assert_array_equal(repaired.codes(kept), codes[[int(item[5:]) for item in kept]])
     assert check_index(tmp_path / "index").damages == ()
+
+
+def test_pictures_with_their_paths_and_labels(tmp_path: Path) -> None:
+    """CIFAR-10: the path is the id, the label and the size of the file are metadata, the code an average hash."""
+    sample = pq.read_table(Path(__file__).parents[2] / "data" / "cifar10-sample.parquet").to_pandas()
+    pictures = [Image.open(io.BytesIO(image["bytes"])).convert("L").resize((8, 8)) for image in sample["img"]]
+    pixels = np.stack([np.asarray(picture).ravel() for picture in pictures])
+    codes = np.packbits(pixels > pixels.mean(axis=1, keepdims=True), axis=1)
+    table = pd.DataFrame({"label": sample["label"], "size": [len(image["bytes"]) for image in sample["img"]]})
+    table["path"] = [f"{row}/{image['path']}" for row, image in enumerate(sample["img"])]
+    index = BinaryIndex(64)
+    half = len(table) // 2
+    for part in (slice(None, half), slice(half, None)):
+        index.add(codes[part], table["path"][part], table[["label", "size"]][part])
+    index.save(tmp_path / "pictures")
+    index = BinaryIndex.open(tmp_path / "pictures")
+    kept = table[(table["label"].isin([3, 5]) & (table["size"] > table["size"].median())) | (table["label"] == 8)]
+    where = f"label in (3, 5) and size > {table['size'].median()} or label = 8"
+    found = index.search(codes[:20], 6, where=where, columns=["label", "size"]).to_pandas()
+    assert set(found["id"]) <= set(kept["path"])
+    for query, rows in found.groupby("query"):
+        distances = np.unpackbits(codes[query] ^ codes[kept.index], axis=1).sum(axis=1)
+        assert rows["distance"].tolist() == np.sort(distances)[:6].tolist()
+    expected = table.set_index("path").loc[found["id"]]
+    assert found["label"].tolist() == expected["label"].tolist()
+    assert found["size"].tolist() == expected["size"].tolist()

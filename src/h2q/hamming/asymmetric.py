@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from h2q.checks import bytes_per_code, check_integer
 from h2q.errors import describe
 from h2q.hamming.asymmetric_kernels import WeightedQueries, scan_asymmetric
+from h2q.hamming.chunks import chunks_of
 from h2q.hamming.neighbors import Neighbors
 from h2q.hamming.selection import NearestSoFar
 from h2q.hamming.threads import run_jobs, threads_for
@@ -27,7 +28,6 @@ __all__ = ["AsymmetricScan"]
 _CHUNK_BYTES = 64 << 20  # scanned at a time, so that a job is short enough to interrupt
 _GROUP = 32  # queries that share a tile
 _PLANES = 4  # bits that weights are rounded to; more make the bound tighter and the counting longer
-_ALL_ALIVE = np.ones(0, np.bool_)
 _NO_SCALARS = np.zeros(0, np.uint8)
 
 
@@ -124,13 +124,11 @@ class AsymmetricScan:
             )
         if codes.size == 0 or len(self._queries) == 0:
             return
-        alive, scalars = _ALL_ALIVE if alive is None else alive, _NO_SCALARS if scalars is None else scalars
-        step = max(1, self._chunk_bytes // codes.shape[1])
-        for start in range(0, len(codes), step):
-            chunk = slice(start, start + step)
-            rows, distances = self._scan(np.ascontiguousarray(codes[chunk]), alive[chunk], scalars[chunk])
-            chunk_ids = start + rows if ids is None else ids[chunk][rows]
-            self._nearest.merge(np.where(rows < 0, -1, chunk_ids), distances)
+        for chunk in chunks_of(codes, alive, self._chunk_bytes, len(self._queries)):
+            here = _NO_SCALARS if scalars is None else scalars[chunk.rows(np.arange(len(chunk.codes)))]
+            positions, distances = self._scan(chunk.codes, chunk.alive, here)
+            rows = chunk.rows(positions)
+            self._nearest.merge(np.where(positions < 0, -1, rows if ids is None else ids[rows]), distances)
 
     def _scan(
         self, codes: NDArray[np.uint8], alive: NDArray[np.bool_], scalars: NDArray[np.uint8]

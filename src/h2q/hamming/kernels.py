@@ -17,6 +17,8 @@ __all__ = ["distance", "distance_rows", "fill_tile", "scan_nearest", "scan_withi
 
 _TILE_WORDS = 2048  # 16 KiB: half of a first-level cache
 _FEW_QUERIES = 4  # up to which rows are scanned as they lie
+_PASSED_OVER = 20  # rows for each one that counts, up to which they are
+_SAMPLED = 61  # rows for each one that is looked at for this
 _OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy"}
 _INLINE: dict[str, Any] = {**_OPTIONS, "forceinline": True}  # else arrays are passed field by field, at every call
 
@@ -128,12 +130,21 @@ def block_slots(count: int, start: int) -> Any:
 
 
 @njit(**_OPTIONS)  # type: ignore[untyped-decorator]
+def _are_few(alive: Any) -> bool:
+    """Return whether so few rows count, by a sample, that laying them out costs less than scanning all."""
+    count = 0
+    for row in range(0, len(alive), _SAMPLED):
+        count += alive[row]
+    return len(alive) > 0 and count * _SAMPLED * _PASSED_OVER < len(alive)
+
+
+@njit(**_OPTIONS)  # type: ignore[untyped-decorator]
 def _rows_in_place(n_queries: int, codes: Any, alive: Any, n_words: int, low: int, high: int) -> Any:
     """Return the end of the rows from `low` that are scanned as they lie: whole blocks, if there are few queries.
 
     Laying a tile out pays from a few queries on. The vectors may read past the end of a code, but not of the codes.
     """
-    if n_queries > _FEW_QUERIES or len(alive) > 0:
+    if n_queries > _FEW_QUERIES or _are_few(alive[low:high]):
         return low
     read = 32 if n_words <= 4 else (n_words + 7) // 8 * 64
     end = min(high, (codes.size - read) // codes.shape[1] + 1)
@@ -235,7 +246,8 @@ def scan_nearest(
                 while near:
                     row = start + lowest_bit(near)
                     near &= near - np.uint64(1)
-                    _accept(candidates, q, k, _row_distance(queries[q], masks, codes, n_words, row), row)
+                    if len(alive) == 0 or alive[row]:
+                        _accept(candidates, q, k, _row_distance(queries[q], masks, codes, n_words, row), row)
                 if candidates.held[q] > capacity - BLOCK:
                     _keep_nearest(candidates, q, k)
     length = tile_length(n_words)

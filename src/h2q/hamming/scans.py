@@ -6,7 +6,6 @@ are looked at item by item. How near is near enough follows from counts of the i
 without a heap.
 """
 
-from collections.abc import Iterator
 from typing import TypeAlias
 
 import numpy as np
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from h2q.checks import check_integer
 from h2q.errors import describe
 from h2q.hamming import kernels
+from h2q.hamming.chunks import chunks_of
 from h2q.hamming.neighbors import Neighbors, RadiusNeighbors
 from h2q.hamming.selection import NearestSoFar
 from h2q.hamming.threads import run_jobs, threads_for
@@ -26,7 +26,6 @@ _CHUNK_BYTES = 64 << 20  # scanned at a time, so that a job is short enough to i
 _SMALLEST_GROUP, _LARGEST_GROUP = 32, 128  # queries that share a tile
 _GROUP_ITEMS = 1 << 21  # candidates that a group may hold at once
 _ROW_ITEMS = 1 << 20  # distances that one job fills in
-_ALL_ALIVE = np.ones(0, np.bool_)
 _Hits: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]]
 
 
@@ -187,9 +186,10 @@ class NearestScan:
         alive: NDArray[np.bool_] | None = None,
     ) -> None:
         """Scan a database. Its items have these rising ids (default: the row); only those that are alive count."""
-        for start, codes, living in _chunks(database, alive, self._chunk_bytes):
-            positions, distances = self._scan(codes, living)
-            chunk_ids = positions + start if ids is None else ids[start : start + len(codes)][positions]
+        for chunk in chunks_of(database, alive, self._chunk_bytes, len(self._queries)):
+            positions, distances = self._scan(chunk.codes, chunk.alive)
+            rows = chunk.rows(positions)
+            chunk_ids = rows if ids is None else ids[rows]
             self._nearest.merge(np.where(positions < 0, -1, chunk_ids), distances)
             farthest = self._nearest.farthest()
             if farthest is not None:
@@ -255,10 +255,10 @@ class RadiusScan:
         alive: NDArray[np.bool_] | None = None,
     ) -> None:
         """Scan a database. Its items have these ids (default: the row); only those that are alive count."""
-        for start, codes, living in _chunks(database, alive, self._chunk_bytes):
-            for owners, positions, distances in self._scan(codes, living):
-                chunk_ids = positions + start if ids is None else ids[start : start + len(codes)][positions]
-                self._hits.append((owners, chunk_ids, distances))
+        for chunk in chunks_of(database, alive, self._chunk_bytes, len(self._queries)):
+            for owners, positions, distances in self._scan(chunk.codes, chunk.alive):
+                rows = chunk.rows(positions)
+                self._hits.append((owners, rows if ids is None else ids[rows], distances))
 
     def _scan(self, codes: NDArray[np.uint8], alive: NDArray[np.bool_]) -> list[_Hits]:
         """Return the query, the position and the distance of each item of a chunk within the radius of a query."""
@@ -294,16 +294,6 @@ def _masked_words(queries: NDArray[np.uint8], n_bits: int | None) -> tuple[NDArr
     n_words = -(-n_bits // 64)
     masks = word_masks(n_bits)
     return as_words(queries)[:, :n_words] & masks[:n_words], masks
-
-
-def _chunks(
-    database: NDArray[np.uint8], alive: NDArray[np.bool_] | None, chunk_bytes: int
-) -> Iterator[tuple[int, NDArray[np.uint8], NDArray[np.bool_]]]:
-    """Yield the first row, the codes and the living rows (empty: all) of each chunk."""
-    rows = max(1, chunk_bytes // database.shape[1])
-    for start in range(0, len(database), rows):
-        chunk = slice(start, start + rows)
-        yield start, np.ascontiguousarray(database[chunk]), _ALL_ALIVE if alive is None else alive[chunk]
 
 
 def _shares(n_queries: int, threads: int, *, most: int) -> tuple[int, int, int]:
