@@ -105,7 +105,9 @@ class Milvus:
 
     def start(self) -> None:
         try:
-            self._server.start()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ResourceWarning)  # sockets that the package leaves open
+                self._server.start()
         except (OSError, RuntimeError, TimeoutError) as error:
             logs = sorted((self._data / "logs").glob("*.log"))
             raise RuntimeError(f"Milvus: {error}\n" + "\n".join(log.read_text()[-1000:] for log in logs)) from error

@@ -348,3 +348,24 @@ def test_faults_of_metadata_name_the_option(described: Path, run: Any, arguments
     result = run(*arguments)
     assert result.exit_code != 0
     assert message in " ".join(result.stderr.replace("│", " ").split())
+
+
+@pytest.mark.parametrize("engine", ["faiss", "postgresql"])
+def test_an_engine_by_its_address(
+    engine: str, run: Any, document: Any, fails: Any, quantizer_file: Path, postgresql: str
+) -> None:
+    address = "faiss:approximate?min_items=100" if engine == "faiss" else f"{postgresql}?table=from_the_shell"
+    built = document("index", "build", "x.npy", "--to", address, "-q", quantizer_file)
+    assert built["items"] == len(np.load("x.npy"))
+    found = document("search", address, "queries.npy", "-k", 1, "--scoring", "hamming")
+    assert not np.array(found["distances"]).any()
+    assert document("index", "remove", address, "3,4")["items"] == built["items"] - 2
+    assert document("index", "append", address, "queries.npy")["items"] == built["items"] + 5
+    refused = fails(1, "index", "build", "x.npy", "--to", address, "-q", quantizer_file)
+    assert ("already has an index" if engine == "postgresql" else "is not empty") in refused
+    assert "--output" in fails(2, "index", "build", "x.npy", "-q", quantizer_file)
+
+
+def test_a_server_that_is_down(fails: Any) -> None:
+    address = "postgresql://nobody@127.0.0.1:1/nowhere?retries=1"
+    assert "nowhere at 127.0.0.1:1 does not answer: 2 attempts" in fails(1, "search", address, "queries.npy")

@@ -1,6 +1,7 @@
 """``h2q index``: build an index of codes, and change it."""
 
 import time
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -9,7 +10,7 @@ import typer
 from h2q.cli.common import JsonOption, Metric, format_seconds, naming, print_json
 
 if TYPE_CHECKING:
-    from h2q.index import BinaryIndex
+    from h2q.index import Index
 
 __all__ = ["append", "build", "compact", "remove"]
 
@@ -38,12 +39,19 @@ MetadataColumnsOption = Annotated[
         "--metadata-columns", help="Columns to keep, with commas between. Default: all of --metadata, none of ITEMS."
     ),
 ]
+IndexArgument = Annotated[str, typer.Argument(metavar="INDEX", help="Folder of the index, or another address.")]
 FolderArgument = Annotated[Path, typer.Argument(metavar="INDEX", help="Folder of the index.")]
 
 
 def build(
     items: ItemsArgument,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write; replaces an index in it.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder to write; replaces an index in it.")
+    ] = None,
+    to: Annotated[
+        str | None,
+        typer.Option("--to", metavar="ADDRESS", help="Instead: make the index there: faiss:FOLDER?recall=0.95 ..."),
+    ] = None,
     quantizer: Annotated[
         Path | None,
         typer.Option("--quantizer", "-q", help="File that h2q fit wrote; kept in the index, which takes embeddings."),
@@ -63,9 +71,10 @@ def build(
 ) -> None:
     """Build an index of codes, or of embeddings through a quantizer."""
     from h2q.files import open_array
-    from h2q.index import BinaryIndex
     from h2q.quantization import load_quantizer
 
+    if (output is None) == (to is None):
+        raise typer.BadParameter("give a folder with --output, or an address with --to", param_hint="--output")
     stored = open_array(items)
     if not stored.holds_codes and quantizer is None:
         raise typer.BadParameter(
@@ -83,13 +92,36 @@ def build(
         )
     if fitted is None and bits is None:
         bits = 8 * stored.shape[1]
-    index = BinaryIndex(bits, quantizer=fitted, keep_embeddings=keep_embeddings, metric=metric.value)
     known = _read_known(items, len(stored), ids, ids_column, metadata, metadata_columns)
-    _add_and_save(index, items, stored, known, output, as_json=as_json)
+    index = _make(to, bits, quantizer=fitted, keep_embeddings=keep_embeddings, metric=metric.value)
+    _add_and_save(index, items, stored, known, to or output, as_json=as_json)
+
+
+def _make(to: str | None, bits: int | None, **options: Any) -> "Index":
+    """Return an empty index: at an address, or in memory for a folder."""
+    from h2q.index import BinaryIndex, create_index
+
+    return BinaryIndex(bits, **options) if to is None else create_index(to, bits, **options)
+
+
+def _locked(index: "Index") -> AbstractContextManager[Any]:
+    """Keep other processes from saving to a folder; a server takes care of that itself."""
+    locked = getattr(index, "locked", None)
+    return nullcontext() if locked is None else locked()
+
+
+def _save(index: "Index", place: Any) -> None:
+    """Save an index at a folder, or where it was made."""
+    from h2q.index import BinaryIndex
+
+    if isinstance(index, BinaryIndex):
+        index.save(place)
+    else:
+        index.save()
 
 
 def append(
-    folder: FolderArgument,
+    folder: IndexArgument,
     items: ItemsArgument,
     ids: IdsOption = None,
     ids_column: IdsColumnOption = None,
@@ -102,15 +134,15 @@ def append(
 ) -> None:
     """Add items to an index; what is already there is not written again."""
     from h2q.files import open_array
-    from h2q.index import BinaryIndex
+    from h2q.index import open_index
 
     if replace and ids is None and ids_column is None:
         raise typer.BadParameter("it needs --ids or --ids-column, the ids of the items", param_hint="--replace")
-    index, stored = BinaryIndex.open(folder), open_array(items)
-    if index.keeps_embeddings and stored.holds_codes:
+    index, stored = open_index(folder), open_array(items)
+    if getattr(index, "keeps_embeddings", False) and stored.holds_codes:
         raise ValueError(f"{items} holds codes, but {folder} keeps embeddings: append the embeddings themselves")
     known = _read_known(items, len(stored), ids, ids_column, metadata, metadata_columns)
-    with index.locked():
+    with _locked(index):
         _add_and_save(index, items, stored, known, folder, replace=replace, as_json=as_json)
 
 
@@ -166,11 +198,11 @@ def _read_table(items: str, n: int, ids_column: str | None, metadata: Path | Non
 
 
 def _add_and_save(
-    index: "BinaryIndex",
+    index: "Index",
     items: str,
     stored: Any,
     known: _Known,
-    folder: Path,
+    folder: Any,
     *,
     replace: bool = False,
     as_json: bool = False,
@@ -199,28 +231,28 @@ def _add_and_save(
                 index.upsert(chunk, new_ids[start:stop], rows)
             advance(len(chunk))
             start = stop
-    index.save(folder)
+    _save(index, folder)
     _report(index, folder, {"added": start}, f"{start:,} items added in", began, as_json)
 
 
 def remove(
-    folder: FolderArgument,
+    folder: IndexArgument,
     ids: Annotated[str, typer.Argument(metavar="IDS", help="Ids separated by commas, or a file of ids.")],
     as_json: JsonOption = False,
 ) -> None:
     """Remove items from an index by their ids."""
     from h2q.files import open_array
-    from h2q.index import BinaryIndex
+    from h2q.index import open_index
 
     began = time.perf_counter()
-    index = BinaryIndex.open(folder)
+    index = open_index(folder)
     parts = [part.strip() for part in ids.split(",")]
     wanted: Any = parts
     if index.id_type != "string":
         wanted = [int(part) for part in parts] if all(map(str.isdecimal, parts)) else open_array(ids, ndim=1).read()
-    with index.locked():
+    with _locked(index):
         index.remove(wanted)
-        index.save(folder)
+        _save(index, folder)
     _report(index, folder, {"removed": len(wanted)}, f"{len(wanted):,} items removed in", began, as_json)
 
 
@@ -236,7 +268,7 @@ def compact(folder: FolderArgument, as_json: JsonOption = False) -> None:
     _report(index, folder, {}, "compacted in", began, as_json)
 
 
-def _report(index: "BinaryIndex", folder: Path, counts: dict[str, int], done: str, began: float, as_json: bool) -> None:
+def _report(index: "Index", folder: Any, counts: dict[str, int], done: str, began: float, as_json: bool) -> None:
     from h2q.index.metadata import describe_schema
 
     seconds = time.perf_counter() - began

@@ -328,9 +328,7 @@ class EngineIndex(Index):
         """Refuse what no engine but the exact index can do."""
         for name, value in options.items():
             if value is not None:
-                raise NotImplementedError(
-                    f"{type(self).__name__} has no {name}, which the exact index has: leave it out"
-                )
+                raise ValueError(f"{type(self).__name__} has no {name}, which the exact index has: leave it out")
 
     def _in_steps(self, queries: NDArray[Any], search: Callable[[NDArray[Any]], Neighbors]) -> Neighbors:
         parts = [search(queries[start : start + _QUERIES]) for start in range(0, max(len(queries), 1), _QUERIES)]

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from h2q.converters import from_milvus, to_milvus
-from h2q.errors import EngineUnavailableError, require
+from h2q.errors import require
 from h2q.index.engine import EngineIndex, Settings, map_embeddings, missing_ids, taken_ids
 from h2q.index.neighbors import Neighbors, RadiusNeighbors
 from h2q.index.places import split_options
@@ -70,6 +70,7 @@ class MilvusIndex(EngineIndex):
         self._place, self._collection, self._options, self._server = place, collection, options, server
         self._partitions = [] if options["partition"] is None else [options["partition"]]
         self._adding = threading.RLock()
+        self._next_id = 0
 
     @classmethod
     def create(
@@ -139,10 +140,13 @@ class MilvusIndex(EngineIndex):
     @property
     def ids(self) -> NDArray[np.int64]:
         """Ids of all items, increasing; int64 of shape (n,)."""
+        return self._ids_from(0)
+
+    def _ids_from(self, first: int) -> NDArray[np.int64]:
+        """Return the ids that are not lower, increasing."""
         ids: list[int] = []
         while True:  # a query returns some of the items, by increasing id
-            last = ids[-1] if ids else -1
-            rows = self._query(f"id > {last}", ["id"], limit=_MOST)
+            rows = self._query(f"id >= {ids[-1] + 1 if ids else first}", ["id"], limit=_MOST)
             ids += sorted(row["id"] for row in rows)
             if len(rows) < _MOST:
                 return np.array(ids, np.int64)
@@ -164,15 +168,18 @@ class MilvusIndex(EngineIndex):
     ) -> NDArray[Any]:
         self._refuse(metadata=metadata)
         with self._adding:
-            next_id = int(self._ask("describe_collection")["properties"].get(_NEXT_ID, 0))
+            next_id = max(int(self._ask("describe_collection")["properties"].get(_NEXT_ID, 0)), self._next_id)
             new = np.arange(next_id, next_id + len(columns["codes"])) if ids is None else ids
-            if not replace:
-                taken = self._present(new)
-                if taken.any():
-                    raise taken_ids(new[taken])
+            taken = np.zeros(len(new), np.bool_) if replace else self._present(new)
+            if taken.any() and ids is not None:
+                raise taken_ids(new[taken])
+            if taken.any():  # a server that was killed may have forgotten the number
+                next_id = 1 + int(self._ids_from(next_id).max())
+                new = np.arange(next_id, next_id + len(new))
             # Before the items: ids that were lost with a crash are skipped, never given twice.
             if int(new.max()) >= next_id:
-                self._ask("alter_collection_properties", properties={_NEXT_ID: str(int(new.max()) + 1)})
+                self._next_id = int(new.max()) + 1
+                self._ask("alter_collection_properties", properties={_NEXT_ID: str(self._next_id)})
             rows = self._rows(columns, new)
             partition = {"partition_name": self._partitions[0]} if self._partitions else {}
             for start in range(0, len(rows), _ROWS):
@@ -260,9 +267,16 @@ class MilvusIndex(EngineIndex):
 
     def _ask(self, method: str, **arguments: Any) -> Any:
         """Call a method of the client on the collection."""
-        return self._server.run(
-            lambda client, wait: getattr(client, method)(self._collection, timeout=wait, **arguments)
-        )
+
+        def work(client: Any, wait: float) -> Any:
+            try:
+                return getattr(client, method)(self._collection, timeout=wait, **arguments)
+            except self._server.failures as error:
+                if "not loaded" in str(error):  # a server that was restarted need not remember
+                    client.load_collection(self._collection, timeout=wait)
+                raise
+
+        return self._server.run(work)
 
 
 class _Server:
@@ -272,6 +286,9 @@ class _Server:
         self._pymilvus: Any = require("pymilvus", "milvus")
         self._uri, self._timeout, self._retries = f"http://{host}", options["timeout"], options["retries"]
         self.name = f"Milvus at {host.rpartition('@')[2]}"
+        self.failures: tuple[type[Exception], ...] = (
+            self._pymilvus.MilvusException, require("grpc", "milvus").RpcError,
+        )  # fmt: skip
         self._client: Any = None
         self._closed = False
         self._lock = threading.RLock()
@@ -280,7 +297,6 @@ class _Server:
         """Return ``work(client, timeout)``, called again when the server does not answer."""
         if self._closed:
             raise ValueError("the index is closed; open it again")
-        failures = (self._pymilvus.MilvusException, EngineUnavailableError)
 
         def attempt() -> T:
             try:
@@ -288,12 +304,12 @@ class _Server:
                     if self._client is None:
                         self._client = self._pymilvus.MilvusClient(uri=self._uri, timeout=self._timeout)
                 return work(self._client, self._timeout)
-            except failures:
+            except self.failures:
                 self._drop()
                 raise
 
         return repeat(
-            attempt, failures, retries=self._retries, place=self.name,
+            attempt, self.failures, retries=self._retries, place=self.name,
             again=lambda error: _UNAVAILABLE.search(str(error)) is not None,
         )  # fmt: skip
 

@@ -78,6 +78,11 @@ class PgConnection:
         if kind is not None:
             self.close()
 
+    def __del__(self) -> None:
+        """Close the connection of an index that nobody closed."""
+        if getattr(self, "_connection", None) is not None:
+            self._drop()
+
     def close(self) -> None:
         """Close the connection for good."""
         with self._lock:

@@ -65,6 +65,10 @@ class Index(ABC):
         """Return whether there is an item with this id."""
 
     @abstractmethod
+    def contains(self, ids: Any) -> NDArray[np.bool_]:
+        """Return which of the ids are taken by an item, shape (n,)."""
+
+    @abstractmethod
     def add(self, items: Any, ids: Any = None, metadata: Any = None) -> NDArray[Any]:
         """Add items under ids that are new, by default integers counted on from the highest; return the ids."""
 
