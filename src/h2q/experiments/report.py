@@ -196,7 +196,7 @@ def _protocol_table(results: Results) -> Table:
     rows = [
         ("data", "; ".join(data_lines(results))),
         ("stage one", f"{', '.join(plan.backbones)}; preset {plan.preset}; {_settings_line(settings)}"),
-        ("folds", "train: networks, quantizers; validation: early stopping, weights of penalties; query: scores only"),
+        ("folds", "train: networks, quantizers; validation: early stopping, penalties; query: scores only"),
         ("seeds", f"{seeds_line(plan)}: each draws folds, initial weights, batches and rotations"),
         ("score", f"mAP@{cuts(results)}, divisor {plan.divisor}, queries without relevant items: {plan.empty}"),
         (

@@ -108,7 +108,7 @@ def comparison_table(results: Results, metric: str) -> Table:
                 Value(str(len(values))),
                 Value(f"{100 * np.mean(list(values.values())):.2f}"),
                 *comparison_values(None if name == "sign" else compare_cells(values, sign)),
-                _NOTHING if back is None else Value(f"{100 * back:.0f} %".replace("-", "−")),
+                _NOTHING if back is None else Value(f"{round(100 * back)} %".replace("-", "−")),
                 *comparison_values(None if name == "itq" else compare_cells(values, itq)),
                 Value(f"{wins[name]:g}") if name in wins else _NOTHING,
             )
