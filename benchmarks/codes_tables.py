@@ -236,12 +236,13 @@ def draw_steps(rows: Rows) -> None:
 
     figure, axes = pyplot.subplots(1, 2, figsize=(9.6, 3.6), layout="constrained", sharey=True)
     for ax, size in zip(axes, (16, 48), strict=True):
-        values = [value or 0 for value in step_values(rows, size)]
+        values = step_values(rows, size)
         colors = ["#e69f00", "#56b4e9", "#0072b2", "#0072b2", *[PALETTE[1]] * 3, "#000000"]
         places = range(len(STEPS) - 1, -1, -1)
-        ax.barh(places, values, color=colors)
-        for place, value in zip(places, values, strict=True):
-            ax.text(value + 0.7, place, f"{value:.1f}", va="center", fontsize=8)
+        for place, value, color in zip(places, values, colors, strict=True):
+            if value is not None:
+                ax.barh(place, value, color=color)
+                ax.text(value + 0.7, place, f"{value:.1f}", va="center", fontsize=8)
         ax.set_yticks(list(places), [label for label, _, _ in STEPS], fontsize=8)
         ax.set_xlim(0, 108)
         finish(ax, "recall@10, %", "", title=f"{size} bytes an item", grid="x")
