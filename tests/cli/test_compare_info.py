@@ -40,16 +40,16 @@ def test_compare_gives_what_the_library_gives(document: Any) -> None:
     held_out[np.random.default_rng(0).choice(len(X), len(X), replace=False)[:100]] = True
     index = h2q.BinaryIndex(quantizer=h2q.HouseholderQuantizer(24, random_state=0).fit(X[~held_out]))
     index.add(X[~held_out])
-    found = index.search(X[held_out], 5, scoring="hamming").ids
+    answer = index.search(X[held_out], 5, scoring="hamming").ids
     truth = float_neighbors(X[held_out], X[~held_out], 5)
-    recall = np.mean([len(set(a) & set(b)) / 5 for a, b in zip(truth.tolist(), found.tolist(), strict=True)])
+    recall = np.mean([len(set(a) & set(b)) / 5 for a, b in zip(truth.tolist(), answer.tolist(), strict=True)])
     assert score["recall"] == pytest.approx(recall)
 
 
 def test_compare_is_deterministic(document: Any) -> None:
     def scores() -> list[dict[str, Any]]:
-        found = document("compare", "x.npy", "--bits", "16", "--max-samples", 500)["scores"]
-        return [{key: value for key, value in score.items() if "seconds" not in key} for score in found]
+        answer = document("compare", "x.npy", "--bits", "16", "--max-samples", 500)["scores"]
+        return [{key: value for key, value in score.items() if "seconds" not in key} for score in answer]
 
     assert scores() == scores()
 
@@ -102,15 +102,15 @@ def test_compare_refuses(exit_code: int, arguments: list[str], message: str, fai
 
 
 def test_info_on_everything_of_ours(document: Any, run: Any, quantizer_file: Path, index_folder: Path) -> None:
-    found = document("info", quantizer_file)
-    assert (found["kind"], found["method"], found["bits"]) == ("quantizer", "HouseholderQuantizer", 32)
-    found = document("info", index_folder)
-    assert (found["kind"], found["items"], found["keep_embeddings"]) == ("index", 1797, True)
+    answer = document("info", quantizer_file)
+    assert (answer["kind"], answer["method"], answer["bits"]) == ("quantizer", "HouseholderQuantizer", 32)
+    answer = document("info", index_folder)
+    assert (answer["kind"], answer["items"], answer["keep_embeddings"]) == ("index", 1797, True)
     run("encode", "x.npy", "-q", quantizer_file, "-o", "codes.npy")
-    found = document("info", "codes.npy")
-    assert (found["kind"], found["items"], found["bits"]) == ("codes", 1797, "up to 32")
-    found = document("info", "x.npy")
-    assert (found["kind"], found["items"], found["dimensions"]) == ("embeddings", 1797, 61)
+    answer = document("info", "codes.npy")
+    assert (answer["kind"], answer["items"], answer["bits"]) == ("codes", 1797, "up to 32")
+    answer = document("info", "x.npy")
+    assert (answer["kind"], answer["items"], answer["dimensions"]) == ("embeddings", 1797, 61)
     run("search", index_folder, "x.npy", "-o", "found.npz")
     assert [array["name"] for array in document("info", "found.npz")["arrays"]] == ["ids", "distances"]
 

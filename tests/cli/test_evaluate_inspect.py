@@ -41,7 +41,7 @@ EMBEDDINGS = ("--query-embeddings", "queries.npz:embeddings", "--database-embedd
 @pytest.mark.parametrize("ties", ["expected", "embeddings", "row"])
 def test_scores_are_those_of_the_library(document, ties: str) -> None:
     options = ("--bits", 12, "-k", "50,all", "--radius", "2", "--ties", ties, "--divisor", "relevant", "--seed", 3)
-    found = document("evaluate", *CODES, *LABEL_OPTIONS, *EMBEDDINGS, *options)
+    answer = document("evaluate", *CODES, *LABEL_OPTIONS, *EMBEDDINGS, *options)
     with np.load("queries.npz") as first, np.load("items.npz") as second:
         queries, items = dict(first), dict(second)
     labels = queries["labels"], items["labels"]
@@ -50,21 +50,21 @@ def test_scores_are_those_of_the_library(document, ties: str) -> None:
         queries["codes"], items["codes"], *labels, n_bits=12, ks=[50, None], radii=[2], ties=ties, divisor="relevant",
         **(embeddings if ties == "embeddings" else {}),
     )  # fmt: skip
-    assert (found["queries"], found["items"], found["bits"], found["ties"]) == (N, len(X) - N, 12, ties)
+    assert (answer["queries"], answer["items"], answer["bits"], answer["ties"]) == (N, len(X) - N, 12, ties)
     cuts = [expected.at_k[50], expected.at_k[None], expected.within_radius[2]]
-    for row, cut, where in zip(found["scores"], cuts, [(50, None), (None, None), (None, 2)], strict=False):
+    for row, cut, where in zip(answer["scores"], cuts, [(50, None), (None, None), (None, 2)], strict=False):
         assert (row["what"], row["k"], row["radius"]) == ("codes", *where)
         for name in ("mean_average_precision", "precision", "recall"):
             result = getattr(cut, name)
             assert row[name]["value"] == pytest.approx(result.value, abs=1e-12)
             assert row[name]["interval"] == pytest.approx(list(result.confidence_interval(random_state=3)), abs=1e-12)
-    assert found["scores"][0]["ndcg"]["value"] == pytest.approx(expected.at_k[50].ndcg.value, abs=1e-12)
-    assert found["scores"][2]["ndcg"] is None
+    assert answer["scores"][0]["ndcg"]["value"] == pytest.approx(expected.at_k[50].ndcg.value, abs=1e-12)
+    assert answer["scores"][2]["ndcg"] is None
     by_embeddings = [
         embeddings_mean_average_precision(queries["embeddings"], items["embeddings"], *labels, k=k, divisor="relevant")
         for k in (50, None)
     ]
-    last = [(row["what"], row["mean_average_precision"]["value"]) for row in found["scores"][3:]]
+    last = [(row["what"], row["mean_average_precision"]["value"]) for row in answer["scores"][3:]]
     assert last == [("embeddings", pytest.approx(result.value, abs=1e-12)) for result in by_embeddings]
 
 
@@ -90,8 +90,8 @@ def test_the_table_is_for_people(run) -> None:
 def test_queries_that_are_all_skipped_have_no_score(run, document, tmp_path: Path) -> None:
     np.save(tmp_path / "other.npy", np.full(N, 77))
     labels = ("--query-labels", tmp_path / "other.npy", "--database-labels", "items.npz:labels")
-    found = document("evaluate", *CODES, *labels, "--empty", "skip")
-    assert found["scores"][0]["mean_average_precision"] == {"value": None, "interval": [None, None]}
+    answer = document("evaluate", *CODES, *labels, "--empty", "skip")
+    assert answer["scores"][0]["mean_average_precision"] == {"value": None, "interval": [None, None]}
     assert "none" in run("evaluate", *CODES, *labels, "--empty", "skip").stdout
 
 
@@ -126,14 +126,14 @@ def test_mistakes_are_one_line(fails, exit_code: int, arguments: tuple, message:
 
 def test_inspect_says_what_the_library_finds(run, document) -> None:
     options = ("codes.npy", "--embeddings", "x.npy", "-q", "q.safetensors", "--labels", "labels.npy")
-    found = document("inspect", *options)
+    answer = document("inspect", *options)
     rotated = load_quantizer(Path("q.safetensors")).transform(X)
     expected = diagnose_codes(np.load("codes.npy"), 12, rotated=rotated, labels=LABELS)
-    assert found["findings"] == list(expected.findings)
-    assert found["distinct_codes"] == expected.distinct_codes
-    assert found["largest_buckets"] == expected.bucket_sizes[:10].tolist()
-    assert found["similar_distances"] == expected.similar_distances.tolist()
-    assert found["quantization_error_l2"] == pytest.approx(expected.quantization_error_l2)
+    assert answer["findings"] == list(expected.findings)
+    assert answer["distinct_codes"] == expected.distinct_codes
+    assert answer["largest_buckets"] == expected.bucket_sizes[:10].tolist()
+    assert answer["similar_distances"] == expected.similar_distances.tolist()
+    assert answer["quantization_error_l2"] == pytest.approx(expected.quantization_error_l2)
     shown = run("inspect", *options).stdout
     for text in (
         f"distinct codes       {expected.distinct_codes:,}",

@@ -48,24 +48,24 @@ def library_index(quantizer_file: Path) -> h2q.BinaryIndex:
 def test_search_is_what_the_library_does(
     options: dict[str, Any], arguments: list[str], document: Any, index_folder: Path, quantizer_file: Path
 ) -> None:
-    found = document("search", index_folder, "queries.npy", "-k", 5, *arguments)
+    answer = document("search", index_folder, "queries.npy", "-k", 5, *arguments)
     expected = library_index(quantizer_file).search(np.load("queries.npy"), 5, **options)
-    assert found["ids"] == expected.ids.tolist()
-    np.testing.assert_allclose(found["distances"], expected.distances, atol=1e-6)
+    assert answer["ids"] == expected.ids.tolist()
+    np.testing.assert_allclose(answer["distances"], expected.distances, atol=1e-6)
 
 
 def test_search_within_a_radius(document: Any, index_folder: Path, quantizer_file: Path) -> None:
-    found = document("search", index_folder, "queries.npy", "--radius", 4)
+    answer = document("search", index_folder, "queries.npy", "--radius", 4)
     expected = library_index(quantizer_file).search_radius(np.load("queries.npy"), 4)
-    assert found["ids"] == [expected[q].ids.tolist() for q in range(7)]
-    assert found["radius"] == 4
+    assert answer["ids"] == [expected[q].ids.tolist() for q in range(7)]
+    assert answer["radius"] == 4
 
 
 def test_codes_need_no_quantizer(run: Any, document: Any, codes_file: Path) -> None:
     assert run("index", "build", codes_file, "-o", "plain").exit_code == 0
     np.save("query_codes.npy", np.load(codes_file)[:3])
-    found = document("search", "plain", "query_codes.npy", "-k", 1)
-    assert [distances for (distances,) in found["distances"]] == [0, 0, 0]
+    answer = document("search", "plain", "query_codes.npy", "-k", 1)
+    assert [distances for (distances,) in answer["distances"]] == [0, 0, 0]
     assert h2q.BinaryIndex.open("plain").n_bits == 32
 
 
@@ -97,11 +97,11 @@ def test_results_in_a_file(name: str, run: Any, document: Any, index_folder: Pat
     result = run("search", index_folder, "queries.npy", "-k", 3, "-o", name)
     assert f"results saved to {name}" in result.stdout
     if name.endswith("json"):
-        found = json.loads(Path(name).read_text())
+        answer = json.loads(Path(name).read_text())
     else:
         with np.load(name) as arrays:
-            found = {key: arrays[key].tolist() for key in arrays.files}
-    assert found == {"ids": expected["ids"], "distances": expected["distances"]}
+            answer = {key: arrays[key].tolist() for key in arrays.files}
+    assert answer == {"ids": expected["ids"], "distances": expected["distances"]}
 
 
 def test_radius_results_in_a_file(run: Any, document: Any, index_folder: Path) -> None:

@@ -120,8 +120,8 @@ def test_rankings_without_ties_agree_with_other_libraries(photos, k: int | None,
         run = Run({"q": dict(zip(documents, (1000.0 - ranks).tolist(), strict=True))})
         qrels = Qrels({"q": {d: 1 for d, good in zip(documents, relevant, strict=True) if good}})
         theirs = float(evaluate(qrels, run, "map" if k is None else f"map@{k}"))
-        found = mean_average_precision(query, database, one, flags, n_bits=n, divisor="relevant", k=k).value
-        assert found * min(k or n, relevant.sum()) / relevant.sum() == pytest.approx(theirs, abs=1e-9)
+        score = mean_average_precision(query, database, one, flags, n_bits=n, divisor="relevant", k=k).value
+        assert score * min(k or n, relevant.sum()) / relevant.sum() == pytest.approx(theirs, abs=1e-9)
 
 
 @pytest.mark.parametrize("radius", [None, 2])

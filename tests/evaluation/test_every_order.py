@@ -141,7 +141,7 @@ def test_every_metric_is_its_mean_over_all_orders(
 def test_curves_and_evaluations_hold_the_single_values(items: list[Item], ties: str) -> None:
     arguments, options = as_input(items)
     options |= {"ties": ties, "empty": "skip"}
-    found = evaluate_codes(*arguments, ks=[2, None], radii=[0, 2], divisor="relevant", gain="linear", **options)
+    scores = evaluate_codes(*arguments, ks=[2, None], radii=[0, 2], divisor="relevant", gain="linear", **options)
     by_rank = precision_recall_curve(*arguments, by="rank", cuts=[2, 9], **options)
     by_radius = precision_recall_curve(*arguments, by="radius", **options)
     assert list(by_radius.cuts) == [0, 1, 2, 3]
@@ -149,8 +149,8 @@ def test_curves_and_evaluations_hold_the_single_values(items: list[Item], ties: 
     def same(value: float, expected: float) -> None:
         assert value == pytest.approx(expected, abs=1e-12, nan_ok=True)
 
-    cuts = [(found.at_k[2], {"k": 2}), (found.at_k[None], {"k": None})]
-    cuts += [(found.within_radius[radius], {"radius": radius}) for radius in (0, 2)]
+    cuts = [(scores.at_k[2], {"k": 2}), (scores.at_k[None], {"k": None})]
+    cuts += [(scores.within_radius[radius], {"radius": radius}) for radius in (0, 2)]
     for one, cut in cuts:
         single = mean_average_precision(*arguments, divisor="relevant", **cut, **options)
         same(one.mean_average_precision.value, single.value)
@@ -159,10 +159,10 @@ def test_curves_and_evaluations_hold_the_single_values(items: list[Item], ties: 
         same(one.recall.value, recall(*arguments, **cut, **options).value)
         if one.ndcg is not None:
             same(one.ndcg.value, ndcg(*arguments, gain="linear", **cut, **options).value)
-    same(by_rank.precision[0], found.at_k[2].precision.value)
-    same(by_rank.recall[1], found.at_k[None].recall.value)
-    same(by_radius.precision[2], found.within_radius[2].precision.value)
-    same(by_radius.recall[0], found.within_radius[0].recall.value)
+    same(by_rank.precision[0], scores.at_k[2].precision.value)
+    same(by_rank.recall[1], scores.at_k[None].recall.value)
+    same(by_radius.precision[2], scores.within_radius[2].precision.value)
+    same(by_radius.recall[0], scores.within_radius[0].recall.value)
 
 
 @given(ITEMS)

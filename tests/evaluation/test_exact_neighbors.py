@@ -16,15 +16,15 @@ def test_float_neighbors_are_those_of_scikit_learn(metric: str, monkeypatch: pyt
     database, queries = DIGITS[100:], DIGITS[:100] + 0.25
     search = NearestNeighbors(n_neighbors=11, metric=metric, algorithm="brute").fit(database)
     distances, expected = search.kneighbors(queries)
-    found = float_neighbors(queries, database, 10, metric)
+    nearest = float_neighbors(queries, database, 10, metric)
     clear = np.diff(distances, axis=1) > 1e-5
     # Where two neighbors are as near as float32 can tell, either may come first.
-    agree = found == expected[:, :10]
+    agree = nearest == expected[:, :10]
     assert agree[clear.all(axis=1)].all()
     true_distances = search.set_params(n_neighbors=len(database)).kneighbors(queries)
     by_row = np.empty((len(queries), len(database)))
     np.put_along_axis(by_row, true_distances[1], true_distances[0], axis=1)
-    np.testing.assert_allclose(np.take_along_axis(by_row, found, 1), distances[:, :10], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(np.take_along_axis(by_row, nearest, 1), distances[:, :10], rtol=1e-5, atol=1e-6)
 
 
 def test_ties_go_to_the_lower_row() -> None:

@@ -36,9 +36,9 @@ def unpack(codes: np.ndarray) -> np.ndarray:
 
 def brute_force(queries: np.ndarray, items: dict[int, np.ndarray], k: int) -> tuple[np.ndarray, np.ndarray]:
     ids = np.array(sorted(items))
-    found = (unpack(queries)[:, None] != unpack(np.stack([items[i] for i in ids]))[None]).sum(axis=2)
-    order = np.argsort(found, axis=1, kind="stable")[:, :k]
-    return ids[order], np.take_along_axis(found, order, 1)
+    nearest = (unpack(queries)[:, None] != unpack(np.stack([items[i] for i in ids]))[None]).sum(axis=2)
+    order = np.argsort(nearest, axis=1, kind="stable")[:, :k]
+    return ids[order], np.take_along_axis(nearest, order, 1)
 
 
 operations = st.lists(
@@ -86,9 +86,9 @@ def test_any_history_equals_brute_force(tmp_path_factory, seed: int, n_bits: int
         queries = np.packbits(generator.random((5, n_bits)) < 0.3, axis=1)
         k = int(generator.integers(1, len(items) + 1))
         ids, distances = brute_force(queries, items, k)
-        found = index.search(queries, k)
-        np.testing.assert_array_equal(found.ids, ids)
-        np.testing.assert_array_equal(found.distances, distances)
+        nearest = index.search(queries, k)
+        np.testing.assert_array_equal(nearest.ids, ids)
+        np.testing.assert_array_equal(nearest.distances, distances)
         all_ids, all_distances = brute_force(queries, items, len(items))
         within = index.search_radius(queries, n_bits // 3)
         for q in range(5):
@@ -115,16 +115,16 @@ def test_the_asymmetric_distance_is_what_the_quantizer_estimates(quantizer: Hous
     index = BinaryIndex(quantizer=quantizer, metric=metric)
     index.add(DIGITS)
     index.remove(np.arange(0, 1797, 5))
-    found = index.search(DIGITS[:40], 30)
+    nearest = index.search(DIGITS[:40], 30)
     alive = np.setdiff1d(np.arange(1797), np.arange(0, 1797, 5))
     queries = quantizer.asymmetric_queries(DIGITS[:40], metric)
     signs = 2.0 * unpack_bits(quantizer.encode(DIGITS[alive]), 24) - 1
     expected = queries.constants[:, None] - queries.weights.astype(np.float64) @ signs.T
     size = np.abs(expected).max()
-    np.testing.assert_allclose(found.distances, np.sort(expected, axis=1)[:, :30], rtol=1e-5, atol=1e-6 * size)
-    columns = np.searchsorted(alive, found.ids)
-    np.testing.assert_allclose(found.distances, np.take_along_axis(expected, columns, 1), rtol=1e-5, atol=1e-6 * size)
-    assert found.distances.dtype == np.float32
+    np.testing.assert_allclose(nearest.distances, np.sort(expected, axis=1)[:, :30], rtol=1e-5, atol=1e-6 * size)
+    columns = np.searchsorted(alive, nearest.ids)
+    np.testing.assert_allclose(nearest.distances, np.take_along_axis(expected, columns, 1), rtol=1e-5, atol=1e-6 * size)
+    assert nearest.distances.dtype == np.float32
 
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean", "inner_product"])
@@ -160,14 +160,14 @@ def test_scalars_are_a_column_beside_the_codes(tmp_path) -> None:
     index.remove([4, 1100])
     index.compact()
     assert index.bytes_per_item == 4
-    found = index.search(DIGITS[:20], 15)
+    nearest = index.search(DIGITS[:20], 15)
     items = quantizer.encode_items(DIGITS)
     scales, offsets = quantizer.scalar_tables()
     queries = quantizer.asymmetric_queries(DIGITS[:20], "inner_product")
     products = queries.weights @ (2.0 * unpack_bits(items.codes, 24) - 1).T
     expected = queries.constants[:, None] - (scales[items.scalars] * products + offsets[items.scalars])
     expected[:, [4, 1100]] = np.inf
-    np.testing.assert_allclose(found.distances, np.sort(expected, axis=1)[:, :15], rtol=1e-4)
+    np.testing.assert_allclose(nearest.distances, np.sort(expected, axis=1)[:, :15], rtol=1e-4)
     hamming = index.search(DIGITS[:20], 15, scoring="hamming")
     np.testing.assert_array_equal(hamming.ids, index.search(quantizer.encode(DIGITS[:20]), 15).ids)
     index.warm_up()
@@ -186,8 +186,8 @@ def test_asymmetric_ranking_is_nearer_the_truth(index: BinaryIndex) -> None:
     truth = np.argsort(-(DIGITS[:100] @ DIGITS.T) / np.linalg.norm(DIGITS, axis=1), axis=1)[:, :10]
 
     def recall(scoring: str) -> float:
-        found = index.search(DIGITS[:100], 10, scoring=scoring).ids
-        return np.mean([len(np.intersect1d(a, b)) / 10 for a, b in zip(truth, found, strict=True)])
+        nearest = index.search(DIGITS[:100], 10, scoring=scoring).ids
+        return np.mean([len(np.intersect1d(a, b)) / 10 for a, b in zip(truth, nearest, strict=True)])
 
     assert recall("asymmetric") > recall("hamming")
 
@@ -197,7 +197,7 @@ def test_reranking_all_items_is_the_exact_float_search(quantizer: HouseholderQua
     index = BinaryIndex(quantizer=quantizer, keep_embeddings=True, metric=metric)
     index.add(DIGITS[:1000])
     index.add(DIGITS[1000:])
-    found = index.search(DIGITS[:50], 10, rerank=len(index))
+    nearest = index.search(DIGITS[:50], 10, rerank=len(index))
     x = DIGITS.astype(np.float64)
     if metric == "cosine":
         x /= np.linalg.norm(x, axis=1, keepdims=True)
@@ -206,8 +206,8 @@ def test_reranking_all_items_is_the_exact_float_search(quantizer: HouseholderQua
         expected = ((x[:50, None] - x[None]) ** 2).sum(axis=2)
     else:
         expected = -x[:50] @ x.T
-    np.testing.assert_allclose(found.distances, np.sort(expected, axis=1)[:, :10], rtol=1e-6, atol=1e-5)
-    assert found.distances.dtype == np.float32
+    np.testing.assert_allclose(nearest.distances, np.sort(expected, axis=1)[:, :10], rtol=1e-6, atol=1e-5)
+    assert nearest.distances.dtype == np.float32
 
 
 @pytest.mark.parametrize("options", [{}, {"scoring": "asymmetric"}, {"candidates": 40}])

@@ -188,9 +188,9 @@ def test_a_full_disk_leaves_the_old_index_until_there_is_room(
     child = subprocess.run(
         [sys.executable, "-c", _SAVE_WITH_LITTLE_ROOM, *arguments], capture_output=True, text=True, check=True
     )
-    error, found = child.stdout.splitlines()
+    error, output = child.stdout.splitlines()
     assert "File too large" in error
-    assert json.loads(found) == [5000, [], []]
+    assert json.loads(output) == [5000, [], []]
     assert len(BinaryIndex.open(folder)) == 5000 + added - removed
 
 

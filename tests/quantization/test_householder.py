@@ -61,12 +61,12 @@ def test_apply_is_the_product_with_the_matrix(k, m):
 @pytest.mark.parametrize(("k", "m"), [(1, 1), (4, 4), (6, 3), (70, 70)])
 def test_gradient_is_that_of_finite_differences(k, m):
     V, A, step = draw(k, m), draw(k, k, seed=1), 1e-6
-    found = householder.gradient(V, A)
+    dV = householder.gradient(V, A)
     for i, j in [(0, 0), (k - 1, m - 1), (k // 2, m // 2), (0, m - 1), (k - 1, 0)]:
         E = np.zeros_like(V)
         E[i, j] = step
         difference = (A * (householder.to_matrix(V + E) - householder.to_matrix(V - E))).sum() / (2 * step)
-        np.testing.assert_allclose(found[i, j], difference, atol=1e-7)
+        np.testing.assert_allclose(dV[i, j], difference, atol=1e-7)
 
 
 def test_gradient_in_float32_is_that_in_float64():
@@ -157,3 +157,11 @@ def test_what_are_no_reflections_is_refused(V, error, message):
 def test_what_is_not_orthogonal_has_no_reflections(U, error, message):
     with pytest.raises(error, match=message):
         householder.from_matrix(U)
+
+
+@pytest.mark.parametrize(("k", "accepted", "refused"), [(1, 49, 51), (4, 99, 100), (9, 149, 151)])
+def test_orthogonal_means_to_a_hundred_roundings_of_each_column(k, accepted, refused):
+    step = np.finfo(np.float32).eps
+    householder.from_matrix(np.eye(k, dtype=np.float32) * (1 + accepted * step))
+    with pytest.raises(ValueError, match="U must be orthogonal"):
+        householder.from_matrix(np.eye(k, dtype=np.float32) * (1 + refused * step))

@@ -3,7 +3,7 @@ import pytest
 from scipy.special import logsumexp
 
 from h2q.quantization import HouseholderQuantizer, Schedule
-from h2q.quantization.objectives import OBJECTIVES, objective, quantization_errors, row_errors
+from h2q.quantization.objectives import OBJECTIVES, objective, quantization_errors, row_errors, scale_rows
 
 VALUES = {
     "l2": lambda Z: np.mean((Z - np.where(Z > 0, 1, -1)) ** 2),
@@ -107,3 +107,7 @@ def test_quantization_errors_of_many_rows_are_those_of_all_of_them() -> None:
     assert errors.l1 == pytest.approx(np.abs(scaled - np.sign(scaled)).mean() / 2, rel=1e-5)
     assert errors.l2 == pytest.approx(((scaled - np.sign(scaled)) ** 2).mean() / 2, rel=1e-5)
     assert errors.l2 == pytest.approx(row_errors(rows).mean(), rel=1e-5)
+
+
+def test_rows_of_zeros_stay_zeros():
+    assert scale_rows(np.array([[3.0, 4.0], [0.0, 0.0]]))[1].tolist() == [0, 0]

@@ -10,27 +10,27 @@ from h2q.quantization.reduction import principal_components
 def test_components_are_those_of_scikit_learn(n):
     X = load_digits().data[:n].astype(np.float32)
     X -= X.mean(axis=0)
-    found, expected = principal_components(X, 10), PCA(10, svd_solver="full").fit(X)
-    np.testing.assert_allclose(np.abs(np.sum(found.directions * expected.components_, axis=1)), 1, atol=1e-4)
-    np.testing.assert_allclose(found.variances * n / (n - 1), expected.explained_variance_, rtol=1e-4)
-    assert found.rank == 10
+    components, expected = principal_components(X, 10), PCA(10, svd_solver="full").fit(X)
+    np.testing.assert_allclose(np.abs(np.sum(components.directions * expected.components_, axis=1)), 1, atol=1e-4)
+    np.testing.assert_allclose(components.variances * n / (n - 1), expected.explained_variance_, rtol=1e-4)
+    assert components.rank == 10
 
 
 def test_directions_without_variance_are_zero():
     X = np.zeros((50, 8), np.float32)
     X[:, :3] = np.random.default_rng(0).standard_normal((50, 3))
-    found = principal_components(X, 6)
-    assert found.rank == 3
-    assert not found.directions[3:].any()
-    assert not found.variances[3:].any()
+    components = principal_components(X, 6)
+    assert components.rank == 3
+    assert not components.directions[3:].any()
+    assert not components.variances[3:].any()
 
 
 def test_more_directions_than_rows_have_no_variance():
     X = np.random.default_rng(0).standard_normal((4, 30)).astype(np.float32)
-    found = principal_components(X, 10)
-    assert found.rank == 4
-    assert found.directions.shape == (10, 30)
-    np.testing.assert_allclose(found.directions[:4] @ found.directions[:4].T, np.eye(4), atol=1e-6)
+    components = principal_components(X, 10)
+    assert components.rank == 4
+    assert components.directions.shape == (10, 30)
+    np.testing.assert_allclose(components.directions[:4] @ components.directions[:4].T, np.eye(4), atol=1e-6)
 
 
 def test_the_sign_of_a_direction_is_settled():

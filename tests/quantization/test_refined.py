@@ -93,12 +93,12 @@ def test_an_index_gives_the_estimates(fitted, metric, tmp_path):
     expected = np.sort(estimates(fitted, metric), axis=1)[:, :10]
     for each in (index, BinaryIndex.open(tmp_path / "index")):
         np.testing.assert_allclose(each.search(QUERIES, 10, scoring="asymmetric").distances, expected, atol=1e-4)
-    found = index.search(QUERIES, 10, scoring="hamming").distances
+    hamming_distances = index.search(QUERIES, 10, scoring="hamming").distances
     np.testing.assert_array_equal(
-        found, np.sort(hamming(fitted.encode_queries(QUERIES), fitted.encode(X)), axis=1)[:, :10]
+        hamming_distances, np.sort(hamming(fitted.encode_queries(QUERIES), fitted.encode(X)), axis=1)[:, :10]
     )
-    near = index.search_radius(QUERIES[:1], int(found[0, 9]))
-    assert (near[0].distances <= found[0, 9]).all()
+    near = index.search_radius(QUERIES[:1], int(hamming_distances[0, 9]))
+    assert (near[0].distances <= hamming_distances[0, 9]).all()
     assert len(near[0].ids) >= 10
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from h2q.similarity.losses import LOSSES
-from h2q.similarity.penalties import OWN_PENALTY, PENALTIES, dch, hswd
+from h2q.similarity.penalties import OWN_PENALTY, PENALTIES, WeightedPenalty, dch, hswd
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 FIXED = [name for name in PENALTIES if name != "hswd"]
@@ -151,3 +151,13 @@ def test_bad_embeddings_are_refused(name: str) -> None:
         PENALTIES[name](torch.ones(3, 2, dtype=torch.long))
     with pytest.raises(ValueError, match="embeddings are empty"):
         PENALTIES[name](torch.ones(0, 2))
+
+
+def test_a_weighted_penalty_is_named_or_a_function() -> None:
+    embeddings = torch.tensor([[0.5, -1.0]])
+    assert WeightedPenalty("l2", 0.1)(embeddings).item() == pytest.approx(0.025)
+    assert WeightedPenalty(lambda z: z.sum(), 2.0)(embeddings).item() == pytest.approx(-1.0)
+    with pytest.raises(ValueError, match=r"penalty must be one of .*; got 'l3'"):
+        WeightedPenalty("l3", 0.1)
+    with pytest.raises(TypeError, match="the penalty l2 has no option sharpness"):
+        WeightedPenalty("l2", 0.1, {"sharpness": 2})

@@ -364,12 +364,12 @@ def test_the_default_score_is_a_naive_loops(digits: tuple[Labeled, Labeled]) -> 
     total = 0.0
     for i in range(40):
         order = [j for j in np.argsort(-(unit @ unit[i]), kind="stable") if j != i]
-        found = precision = 0.0
+        n_relevant = precision = 0.0
         for rank, j in enumerate(order, 1):
             if labels[j] == labels[i]:
-                found += 1
-                precision += found / rank
-        total += precision / found if found else 0.0
+                n_relevant += 1
+                precision += n_relevant / rank
+        total += precision / n_relevant if n_relevant else 0.0
     assert cosine_mean_average_precision(features, None, labels, None) == pytest.approx(total / 40, abs=1e-6)
 
 

@@ -55,7 +55,7 @@ def compare(
 ) -> None:
     """Compare sign, random rotation, ITQ and H²Q on your embeddings.
 
-    Holds some rows out as queries; fits on the others and searches them. Says who wins beyond noise.
+    Holds some rows out as queries; fits on the others and searches them. Names the winner, if one leads beyond noise.
     """
     from h2q.comparison import compare_quantizers, default_contenders
 

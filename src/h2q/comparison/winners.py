@@ -1,4 +1,4 @@
-"""Who wins a comparison beyond noise, in data and in a sentence."""
+"""The winner of a comparison, beyond noise: as data and as a sentence."""
 
 from collections.abc import Mapping, Sequence
 
@@ -26,7 +26,7 @@ def leaders(scores: Mapping[str, NDArray[np.float64]], *, random_state: int = 0)
     Returns
     -------
     tuple of str
-        One name: it wins. All names: no difference was found.
+        One name: it wins. All names: no difference beyond noise.
 
     Examples
     --------
@@ -51,7 +51,7 @@ def leaders(scores: Mapping[str, NDArray[np.float64]], *, random_state: int = 0)
 
 
 def describe_leaders(by_length: Mapping[int, Sequence[str]], n_contenders: int) -> str:
-    """Say in a sentence who leads at which code length.
+    """Return a sentence that names the leader at each code length.
 
     Parameters
     ----------

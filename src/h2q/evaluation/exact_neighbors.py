@@ -96,10 +96,10 @@ def neighbor_recall(true_ids: Any, found_ids: Any) -> NeighborRecall:
     >>> neighbor_recall([[1, 2]], [[2, 3]]).value
     0.5
     """
-    truth, found = np.asarray(true_ids), np.asarray(found_ids)
-    if truth.ndim != 2 or found.ndim != 2 or len(truth) != len(found) or 0 in truth.shape:
+    truth, retrieved = np.asarray(true_ids), np.asarray(found_ids)
+    if truth.ndim != 2 or retrieved.ndim != 2 or len(truth) != len(retrieved) or 0 in truth.shape:
         raise ValueError(
-            f"true_ids and found_ids must be (n_queries, k) and (n_queries, m); got {truth.shape} and {found.shape}"
+            f"true_ids and found_ids must be (n_queries, k) and (n_queries, m); got {truth.shape} and {retrieved.shape}"
         )
-    per_query = np.array([np.isin(a, b).mean() for a, b in zip(truth, found, strict=True)])
-    return NeighborRecall(per_query, len(truth), truth.shape[1], found.shape[1])
+    per_query = np.array([np.isin(a, b).mean() for a, b in zip(truth, retrieved, strict=True)])
+    return NeighborRecall(per_query, len(truth), truth.shape[1], retrieved.shape[1])

@@ -147,12 +147,12 @@ class AsymmetricScan:
             distances[:] = np.nextafter(farthest, np.float32(np.inf))[:, None, None]
 
         def scan(job: int) -> None:
-            part, some = job % parts, slice(job // parts * _GROUP, (job // parts + 1) * _GROUP)
+            part, group = job % parts, slice(job // parts * _GROUP, (job // parts + 1) * _GROUP)
             low, high = part * len(codes) // parts, (part + 1) * len(codes) // parts
-            queries = _weighted_queries(self._queries[some], self._scales, self._offsets, self._has_scalars)
+            queries = _weighted_queries(self._queries[group], self._scales, self._offsets, self._has_scalars)
             scan_asymmetric(
-                queries, codes, alive, self._masks, scalars, self._scales, self._offsets, low, high, rows[some, part],
-                distances[some, part],
+                queries, codes, alive, self._masks, scalars, self._scales, self._offsets, low, high, rows[group, part],
+                distances[group, part],
             )  # fmt: skip
 
         run_jobs(scan, groups * parts, threads)

@@ -60,8 +60,8 @@ class QueryNeighbors(Sequence[Neighbor]):
         if isinstance(item, slice):
             metadata = None if self.metadata is None else self.metadata.take(np.arange(len(self))[item])
             return type(self)(self.ids[item], self.distances[item], metadata)
-        found = self.ids[item]
-        return Neighbor(found.item() if isinstance(found, np.generic) else found, self.distances[item].item())
+        id_ = self.ids[item]
+        return Neighbor(id_.item() if isinstance(id_, np.generic) else id_, self.distances[item].item())
 
     def __iter__(self) -> Iterator[Neighbor]:
         return map(Neighbor, self.ids.tolist(), self.distances.tolist())

@@ -83,11 +83,11 @@ def rank_by_embeddings(
     step = max(1, _STEP_BYTES // (8 * ids.shape[1] * queries.shape[1]))
     parts = []
     for start in range(0, max(len(ids), 1), step):
-        some = ids[start : start + step]
-        items, rows = np.unique(some, return_inverse=True)
+        block = ids[start : start + step]
+        items, rows = np.unique(block, return_inverse=True)
         columns: dict[str, NDArray[Any]] = {"ids": np.arange(len(items)), "codes": np.zeros((len(items), 1), np.uint8)}
         segment = Segment(Columns(columns | {"embeddings": read(items)}))
-        ranked = rerank([segment], queries[start : start + step], rows.reshape(some.shape), k, metric)
+        ranked = rerank([segment], queries[start : start + step], rows.reshape(block.shape), k, metric)
         parts.append(Neighbors(items[ranked.ids], ranked.distances))
     ids = np.concatenate([part.ids for part in parts])
     return Neighbors(ids, np.concatenate([part.distances for part in parts]))

@@ -186,20 +186,20 @@ def search_in_steps(
     parts = []
     # No queries are one step, too: it gives the shapes.
     for start in range(0, max(len(queries), 1), step):
-        some = queries[start : start + step]
+        block = queries[start : start + step]
         if scoring == "asymmetric":
-            prepared = quantizer.asymmetric_queries(some, metric, n_bits=n_bits)
+            prepared = quantizer.asymmetric_queries(block, metric, n_bits=n_bits)
             estimates = prepared.weights, prepared.constants, quantizer.scalar_tables(metric), n_candidates
             if prefix is None:
                 neighbors = nearest_by_estimates(segments, *estimates)
             else:
-                codes = quantizer.encode_queries(some)
+                codes = quantizer.encode_queries(block)
                 neighbors = nearest_by_prefix_and_estimates(segments, codes, *estimates, prefix)
         else:
-            codes = some if some.dtype == np.uint8 else quantizer.encode_queries(some)
+            codes = block if block.dtype == np.uint8 else quantizer.encode_queries(block)
             neighbors = nearest_by_codes(segments, codes, n_candidates, n_bits=n_bits, prefix=prefix)
         if candidates is not None:
-            neighbors = rerank(segments, some, neighbors.ids, k, metric)
+            neighbors = rerank(segments, block, neighbors.ids, k, metric)
         parts.append(neighbors)
     ids = np.concatenate([part.ids for part in parts])
     return Neighbors(ids, np.concatenate([part.distances for part in parts]))

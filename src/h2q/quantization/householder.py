@@ -68,7 +68,7 @@ class CompactWY:
         dV: NDArray[np.floating] = V @ N
         dV -= AP
         dV -= A.T @ Q
-        # A column counts through its direction alone: take away the part along it.
+        # Only the direction of a column matters: remove the component along it.
         dV -= V * np.einsum("ij,ij->j", V, dV)
         dV /= self.norms
         return dV
@@ -131,14 +131,14 @@ def _double_precision(V: NDArray[Float]) -> CompactWY:
 def _invert_upper(S: NDArray[Any]) -> NDArray[Any]:
     """Invert an upper triangular matrix, by halves while it is large.
 
-    Matrix products keep to NumPy's BLAS: SciPy brings one of its own, and their threads would fight over the cores.
+    Uses matrix products of NumPy's BLAS: SciPy has another BLAS, whose threads would compete for the cores.
     """
     m = len(S)
     if m <= _LAPACK_SIZE:
         if m == 0:
             return S
         (trtri,) = get_lapack_funcs(("trtri",), (S,))
-        inverse, _ = trtri(S.T, lower=1)  # S.T is in Fortran order: LAPACK takes it as it lies
+        inverse, _ = trtri(S.T, lower=1)  # S.T is in Fortran order: no copy
         return np.ascontiguousarray(inverse.T)
     half = m // 2
     inverse = np.zeros_like(S)
@@ -212,7 +212,7 @@ def gradient(V: NDArray[Float], A: NDArray[Float]) -> NDArray[Float]:
 
         dL/dV = -A P^T - A^T Q + V (N + N^T)
 
-    and then the part along each column is taken away and each is divided by its norm.
+    Then the component along each column is removed, and each column is divided by the norm it had.
 
     Parameters
     ----------
@@ -243,8 +243,8 @@ def gradient(V: NDArray[Float], A: NDArray[Float]) -> NDArray[Float]:
 def from_matrix(U: NDArray[Float]) -> NDArray[Float]:
     """Return reflections V with ``to_matrix(V) == U``, for any orthogonal U.
 
-    Column after column, the mirror between ``U e_j`` and ``e_j`` puts ``e_j`` in its place; where it is there already,
-    no mirror is needed. So m <= k, and m is even exactly where det U = 1 (the identity gives m = 0).
+    For each column j, one reflection maps ``U e_j`` to ``e_j``; a column that is ``e_j`` already needs none.
+    So m <= k, and m is even exactly where det U = 1 (the identity gives m = 0).
 
     Parameters
     ----------

@@ -3,6 +3,7 @@
 from itertools import product
 from typing import Any
 
+import pytest
 import torch
 
 from h2q.similarity.losses import DFH
@@ -46,3 +47,13 @@ def test_centers_follow_in_training_mode_only_and_are_part_of_the_state(make_bat
     other = DFH(n_bits=8, n_classes=5)
     other.load_state_dict(loss.state_dict())
     assert torch.equal(other.centers, loss.centers)
+
+
+@pytest.mark.parametrize("center", [1.0, -1.0])
+def test_a_bit_on_which_the_codes_are_divided_stays(center: float) -> None:
+    codes, labels = torch.tensor([[1.0], [-1.0]]), torch.tensor([[1.0], [1.0]])
+    assert update_centers(torch.tensor([[center]]), codes, labels, push=0.0).item() == center
+
+
+def test_the_weights_may_be_small() -> None:
+    assert DFH(eta=0.5, mu=0.5, n_bits=4, n_classes=2).mu == 0.5

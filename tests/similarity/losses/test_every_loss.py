@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from h2q.similarity import losses
 from h2q.similarity.losses import LOSSES, UNSUPERVISED_LOSSES, ClassifierLoss, PairLoss, SimilarityLoss, make_loss
 from h2q.similarity.losses.hyp2 import HyP2
 
@@ -254,8 +255,25 @@ def test_the_names() -> None:
         make_loss("DSHH", n_bits=8, n_classes=3)
     with pytest.raises(TypeError, match="DCH has no option gama; it has gamma, similar_fraction"):
         make_loss("DCH", n_bits=8, n_classes=3, gama=2)
+    with pytest.raises(ValueError, match="n_classes must be at least 1"):
+        make_loss("GreedyHash", n_bits=8, n_classes=0)
     with pytest.raises(ValueError, match="use train_head"):
         make_loss("ADSH", n_bits=8, n_classes=3)
+
+
+def test_the_room_gives_every_loss_by_its_name() -> None:
+    for name, loss in [*LOSSES.items(), *UNSUPERVISED_LOSSES.items()]:
+        assert getattr(losses, name) is loss
+    for name in ("DSHH", "_DCH"):
+        with pytest.raises(AttributeError, match=name):
+            getattr(losses, name)
+
+
+def test_a_loss_of_ones_own_is_found_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(LOSSES, "Mine", LOSSES["DCH"])
+    monkeypatch.setitem(UNSUPERVISED_LOSSES, "MineWithoutLabels", UNSUPERVISED_LOSSES["CIBHash"])
+    assert losses.Mine is LOSSES["DCH"]
+    assert losses.MineWithoutLabels is UNSUPERVISED_LOSSES["CIBHash"]
 
 
 @pytest.mark.parametrize(

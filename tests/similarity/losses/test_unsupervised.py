@@ -89,3 +89,9 @@ def test_bad_batches_are_refused_by_name(name: str, make_batch: Any) -> None:
             loss(z, wide)
     else:
         assert torch.isfinite(loss(z, wide))
+
+
+def test_the_weight_of_the_divergence_is_not_negative() -> None:
+    assert CIBHash(kl_weight=0).kl_weight == 0
+    with pytest.raises(ValueError, match="kl_weight must be"):
+        CIBHash(kl_weight=-0.5)

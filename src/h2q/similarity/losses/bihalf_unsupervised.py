@@ -28,7 +28,7 @@ class BiHalfUnsupervised(UnsupervisedLoss):
 
     Notes
     -----
-    Domain: any embeddings; their norms matter. No parameters of its own. The quantization term is the second gradient
+    Domain: any embeddings; their norms matter. No learned parameters. The quantization term is the second gradient
     of the layer, as published.
 
     Source: Li and van Gemert, "Deep Unsupervised Image Hashing by Maximizing Bit Entropy", AAAI 2021 (arXiv

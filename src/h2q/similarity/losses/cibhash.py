@@ -32,7 +32,7 @@ class CIBHash(UnsupervisedLoss):
 
     Notes
     -----
-    Domain: any embeddings; their norms matter. No parameters of its own, and no penalty.
+    Domain: any embeddings; their norms matter. No learned parameters, and no penalty.
 
     Source: Qiu, Su, Ou, Yu and Chen, "Unsupervised Hashing with Contrastive Information Bottleneck", IJCAI 2021 (arXiv
     2105.06138), and the authors' code (qiuzx2/CIBHash), which has the threshold 1/2 in place of random ones.

@@ -30,7 +30,7 @@ class CosineEmbedding(PairLoss):
 
     Notes
     -----
-    Domain: any embeddings, only directions count. No parameters of its own.
+    Domain: any embeddings, only directions count. No learned parameters.
 
     Source: Schwengber, Resende, Orenstein and Oliveira, "Deep Hashing via Householder Quantization", arXiv 2311.04207,
     2023, and the authors' code; the margin is that of Xu et al., "HHF: Hashing-guided Hinge Function for Deep Hashing

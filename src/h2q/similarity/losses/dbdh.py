@@ -23,7 +23,7 @@ class DBDH(PairLoss):
 
     Notes
     -----
-    Domain: any embeddings; entries beyond -1 and 1 count as these and get no gradient. No parameters of its own. No
+    Domain: any embeddings; entries beyond -1 and 1 count as these and get no gradient. No learned parameters. No
     separate penalty: clipping bounds the entries.
 
     Source: Zheng, Zhang and Lu, "Deep Balanced Discrete Hashing for Image Retrieval", Neurocomputing 2020, from the

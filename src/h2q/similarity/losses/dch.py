@@ -33,7 +33,7 @@ class DCH(PairLoss):
 
     Notes
     -----
-    Domain: any embeddings, only directions count. No parameters of its own. Its quantization term,
+    Domain: any embeddings, only directions count. No learned parameters. Its quantization term,
     log(1 + d(abs(z), 1) / gamma), is the penalty "dch" (`h2q.similarity.penalties`).
 
     So that items in one place have finite gradients, 1e-5 k bits are added to d in log(1 + gamma / d), as the authors

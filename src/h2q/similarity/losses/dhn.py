@@ -24,7 +24,7 @@ class DHN(PairLoss):
     Notes
     -----
     Domain: any embeddings; their norms matter. The published network ends in a tanh, and without one nothing but
-    weight decay bounds the norms. No parameters of its own. Its quantization term is the penalty "dhn"; a well-known
+    weight decay bounds the norms. No learned parameters. Its quantization term is the penalty "dhn"; a well-known
     implementation's is "dhn_implementation" (`h2q.similarity.penalties`).
 
     Source: Zhu, Long, Wang and Cao, "Deep Hashing Network for Efficient Similarity Retrieval", AAAI 2016. There the sum

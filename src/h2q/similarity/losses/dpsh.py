@@ -19,7 +19,7 @@ class DPSH(DHN):
 
     Notes
     -----
-    Domain: any embeddings; their norms matter. No parameters of its own. Its quantization term, the squared distance
+    Domain: any embeddings; their norms matter. No learned parameters. Its quantization term, the squared distance
     to the sign, is the penalty "l2" (`h2q.similarity.penalties`); the paper's weight for it is 10 on CIFAR-10 and 100
     on NUS-WIDE, beside a *sum* over pairs.
 

@@ -25,7 +25,7 @@ class DSH(PairLoss):
 
     Notes
     -----
-    Domain: any embeddings; their norms matter. No parameters of its own. Its quantization term is the penalty "l1"
+    Domain: any embeddings; their norms matter. No learned parameters. Its quantization term is the penalty "l1"
     (`h2q.similarity.penalties`), with weight 0.01 in the paper.
 
     Source: Liu, Wang, Shan and Chen, "Deep Supervised Hashing for Fast Image Retrieval", CVPR 2016, equation 4. There

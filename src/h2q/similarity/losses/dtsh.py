@@ -26,7 +26,7 @@ class DTSH(PairLoss):
 
     Notes
     -----
-    Domain: any embeddings; their norms matter. No parameters of its own. Its quantization term, the squared distance
+    Domain: any embeddings; their norms matter. No learned parameters. Its quantization term, the squared distance
     to the sign, is the penalty "l2" (`h2q.similarity.penalties`). Time and memory grow with the cube of the batch size.
 
     Source: Wang, Shi and Kitani, "Deep Supervised Hashing with Triplet Labels", ACCV 2016 (arXiv 1612.03900). There the

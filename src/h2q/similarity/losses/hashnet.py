@@ -40,7 +40,7 @@ class HashNet(PairLoss):
 
     Notes
     -----
-    Domain: any embeddings (before the tanh); their norms matter. No parameters of its own, and no published penalty:
+    Domain: any embeddings (before the tanh); their norms matter. No learned parameters, and no published penalty:
     the continuation takes its place. Call ``step_epoch(epoch, n_epochs)`` before each epoch.
 
     Source: Cao, Long, Wang and Yu, "HashNet: Deep Learning to Hash by Continuation", ICCV 2017, equations 2 to 5, and

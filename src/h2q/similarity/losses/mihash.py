@@ -29,7 +29,7 @@ class MIHash(PairLoss):
 
     Notes
     -----
-    Domain: any embeddings (before the tanh); their norms matter. No parameters of its own, and no penalty.
+    Domain: any embeddings (before the tanh); their norms matter. No learned parameters, and no penalty.
 
     Source: Cakir, He, Bargal and Sclaroff, "MIHash: Online Hashing with Mutual Information", ICCV 2017, section 3, and
     "Hashing with Mutual Information", IEEE TPAMI 2019, for batches. There h = 2 sigma(z) - 1, which is tanh(z / 2).

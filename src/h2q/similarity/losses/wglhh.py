@@ -39,7 +39,7 @@ class WGLHH(PairLoss):
 
     Notes
     -----
-    Domain: any embeddings, only directions count. No parameters of its own. Its quantization term, the squared distance
+    Domain: any embeddings, only directions count. No learned parameters. Its quantization term, the squared distance
     to the sign, is the penalty "l2" (`h2q.similarity.penalties`) with weight 0.001.
 
     Source: Tu, Mao, Kong, Shao, Li, Wei and Huang, "Weighted Gaussian Loss based Hamming Hashing", ACM Multimedia 2021,
