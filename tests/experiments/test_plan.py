@@ -44,7 +44,7 @@ def test_the_plans_that_come_with_h2q_are_right(name: str) -> None:
     assert sum(cell.quantizer == "sign" for cell in cells) == n_networks
     if name != "cifar10-all":  # the paper's grid: every quantizer, and the four objectives that the paper compares
         assert len(cells) == n_networks * len(plan.quantizers)
-        further = {"h2q-mean_abs", "h2q-closest_sphere_bits", "h2q-cos_sim"}
+        further = {"h2q-mean_abs", "h2q-closest_sphere_bits", "h2q-cos_sim", "refined", "nested"}
         assert set(plan.quantizers) == set(plan_quantizers()) - further
 
 
@@ -129,6 +129,13 @@ def test_cells_hold_what_they_depend_on() -> None:
     assert penalties["DCH"].weights == (0.1, 1.0)
     assert penalties["DCH"].settings.epochs == 3
     assert penalties["DCH"].settings.hidden == (64,)
+
+
+def test_quantizers_that_do_not_rotate_take_their_own_options() -> None:
+    text = PLAN.replace('"h2q-*"', '"refined", "nested"') + "[quantization]\ncenter = false\nnested = { steps = 7 }\n"
+    options = {cell.quantizer: cell.options for cell in cells_of(parse_plan(text))}
+    assert options["nested"] == {"center": False, "steps": 7}
+    assert options["refined"] == {}
 
 
 def test_weights_by_penalty() -> None:

@@ -15,7 +15,7 @@ from h2q import ImageHasher, pack_bits, unpack_bits
 from h2q.datasets import ImageDataset, load_dataset
 from h2q.errors import FileFormatError
 from h2q.files import read_checked_json, write_checked_json
-from h2q.quantization import HouseholderQuantizer, ITQQuantizer
+from h2q.quantization import HouseholderQuantizer, ITQQuantizer, NestedQuantizer, RefinedQuantizer
 from h2q.similarity.images import as_images
 from h2q.similarity.presets import FINE_TUNE, HEAD, settings_for
 from h2q.similarity.runs import RunOptions
@@ -71,8 +71,16 @@ def test_the_folded_codes_are_the_quantizers(hasher: ImageHasher, labeled) -> No
     np.testing.assert_array_equal(hasher.encode(queries), pack_bits(apart))
 
 
-@pytest.mark.parametrize("quantizer", [HouseholderQuantizer(center=True), ITQQuantizer(n_bits=12, whitening=0.5)])
-def test_centering_pca_and_whitening_fold_as_well(hasher: ImageHasher, labeled, quantizer) -> None:
+@pytest.mark.parametrize(
+    "quantizer",
+    [
+        HouseholderQuantizer(center=True),
+        ITQQuantizer(n_bits=12, whitening=0.5),
+        NestedQuantizer(lengths=(8, 20), steps=20),
+        NestedQuantizer(lengths=(8, 20), steps=20, center=False),
+    ],
+)
+def test_centering_pca_whitening_and_nested_codes_fold_as_well(hasher: ImageHasher, labeled, quantizer) -> None:
     images, _, queries, _ = labeled
     quantizer.set_params(random_state=0).fit(hasher.embed(images))
     other = ImageHasher.from_parts(hasher.backbone_, hasher.head_, quantizer)
@@ -80,6 +88,16 @@ def test_centering_pca_and_whitening_fold_as_well(hasher: ImageHasher, labeled, 
     np.testing.assert_allclose(other.transform(queries), apart, atol=2e-4 * np.abs(apart).max())
     assert other.n_bits_ == apart.shape[1]
     np.testing.assert_array_equal(other.encode(queries), pack_bits(apart))
+
+
+def test_refined_codes_are_the_quantizers_and_no_layer_gives_them(hasher: ImageHasher, labeled, tmp_path) -> None:
+    images, _, queries, _ = labeled
+    quantizer = RefinedQuantizer(3, random_state=0).fit(hasher.embed(images))
+    other = ImageHasher.from_parts(hasher.backbone_, hasher.head_, quantizer)
+    np.testing.assert_array_equal(other.encode(queries), quantizer.encode(hasher.embed(queries)))
+    for use in (other.network, lambda: other.transform(queries), lambda: other.export(tmp_path / "hasher.onnx")):
+        with pytest.raises(ValueError, match="RefinedQuantizer changes bits after the projection"):
+            use()
 
 
 def test_a_saved_hasher_gives_the_same_codes(hasher: ImageHasher, saved: Path, labeled) -> None:

@@ -28,7 +28,7 @@ def plan_quantizers() -> tuple[str, ...]:
     from h2q.quantization import OBJECTIVES, quantizer_info, quantizer_names
 
     names = ["real"]
-    for name in quantizer_names():
+    for name in quantizer_names(rotations_only=False):
         has_objective = "objective" in quantizer_info(name).options
         names += [f"{name}-{objective}" for objective in OBJECTIVES] if has_objective else [name]
         names += TRAINED_QUANTIZERS if name == "sign" else ()
@@ -49,7 +49,7 @@ def resolve_quantizer(name: str) -> tuple[str, dict[str, Any]]:
 
     if name in TRAINED_QUANTIZERS:
         return "sign", {}
-    if name in quantizer_names():
+    if name in quantizer_names(rotations_only=False):
         return name, {}
     registered, _, objective = name.partition("-")
     return registered, {"objective": objective}
@@ -203,8 +203,11 @@ class Plan:
         """Return the parameters of one of the plan's quantizers; none for the real-valued embeddings."""
         if quantizer == "real":
             return {}
+        from h2q.quantization import quantizer_info
+
         name, implied = resolve_quantizer(quantizer)
-        return {"center": self.center, **self.quantizer_options.get(name, {}), **implied}
+        center = {"center": self.center} if "center" in quantizer_info(name).options else {}
+        return {**center, **self.quantizer_options.get(name, {}), **implied}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:

@@ -117,7 +117,7 @@ def _read_document(document: dict[str, Any]) -> Plan:
         "penalty", ("weights", "weights_by_loss", "tanh_weights_by_loss", "by_loss", "options", "tanh")
     )
     hswd = root.table("hswd", ("weights",))
-    quantization = root.table("quantization", ("center", *quantizer_names()))
+    quantization = root.table("quantization", ("center", *quantizer_names(rotations_only=False)))
     scoring = root.table("scoring", ("k", "divisor", "empty"))
 
     by_loss = {_loss(name, "[penalty] by_loss"): value for name, value in penalty.text_by_text("by_loss").items()}
@@ -206,7 +206,7 @@ def _read_quantizer_options(quantization: Table) -> dict[str, dict[str, Any]]:
     from h2q.quantization import quantizer_info, quantizer_names
 
     options = {name: dict(values) for name, values in DEFAULT_OPTIONS.items()}
-    for name in quantizer_names():
+    for name in quantizer_names(rotations_only=False):
         if name in quantization.values:
             known = [option for option in quantizer_info(name).options if option not in _SET_BY_THE_GRID]
             options[name] = {
@@ -335,9 +335,11 @@ def _check_numbers(plan: Plan) -> None:
 
 def _check_quantizers(plan: Plan) -> None:
     """Fit each quantizer on three rows, which checks all its options before anything expensive runs."""
-    from h2q.quantization import make_quantizer
+    import numpy as np
 
-    rows = [[1.0, 2.0], [2.0, -1.0], [-1.0, -2.0]]
+    from h2q.quantization import make_quantizer, quantizer_names
+
+    rows = np.random.default_rng(0).standard_normal((3, max(8, *plan.bits)))
     for quantizer in plan.quantizers:
         if quantizer == "real":
             continue
@@ -345,7 +347,9 @@ def _check_quantizers(plan: Plan) -> None:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                make_quantizer(name, random_state=0, **plan.options_of(quantizer)).fit(rows)
+                # Two dimensions are enough for a rotation, and fast.
+                few = rows[:, :2] if name in quantizer_names() else rows
+                make_quantizer(name, random_state=0, **plan.options_of(quantizer)).fit(few)
         except (TypeError, ValueError) as error:
             raise PlanError(f"[quantization.{name}]: {error}") from error
 

@@ -267,7 +267,13 @@ class ImageHasher(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no t
         return embed_features(self.head_, features)
 
     def transform(self, images: Any, *, progress: bool = True) -> NDArray[np.float32]:
-        """Map images to rotated embeddings, float32 (n, n_bits), whose signs are the codes; arguments as in `embed`."""
+        """Map images to projected embeddings, float32 (n, n_bits), whose signs are the codes; arguments as in `embed`.
+
+        Raises
+        ------
+        ValueError
+            If the quantizer's codes are no signs of a projection, as those of `RefinedQuantizer`.
+        """
         from h2q.similarity.frozen import embed_features
 
         features = self._features(images, progress)
@@ -275,7 +281,9 @@ class ImageHasher(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no t
 
     def encode(self, images: Any, *, progress: bool = True) -> NDArray[np.uint8]:
         """Map images to packed codes, uint8 (n, ceil(n_bits / 8)); the arguments of `embed`."""
-        return pack_bits(self.transform(images, progress=progress))
+        if self._is_linear:
+            return pack_bits(self.transform(images, progress=progress))
+        return self.quantizer_.encode(self.embed(images, progress=progress))
 
     def build_index(self, images: Any, ids: ArrayLike | None = None, *, progress: bool = True) -> BinaryIndex:
         """Return a searchable index of the images' codes.
@@ -306,12 +314,29 @@ class ImageHasher(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no t
         source = images if hasattr(images, "folds") else as_images(images)
         return extract_features(source, self.backbone_, progress=progress)
 
+    @property
+    def _is_linear(self) -> bool:
+        """Whether the codes are signs of a projection, so that they can be folded into the head."""
+        self._require_fitted()
+        return bool(getattr(self.quantizer_, "linear", True))
+
     @cached_property
     def folded_head(self) -> "HashHead":
-        """The head with the quantizer folded into its last layer: the signs of its outputs are the bits."""
+        """The head with the quantizer folded into its last layer: the signs of its outputs are the bits.
+
+        Raises
+        ------
+        ValueError
+            If the quantizer's codes are no signs of a projection, as those of `RefinedQuantizer`.
+        """
         from h2q.similarity.export import fold
 
         quantizer = self.quantizer_
+        if not self._is_linear:
+            raise ValueError(
+                f"{type(quantizer).__name__} changes bits after the projection, which no layer of a network does; use "
+                "encode, or a quantizer whose codes are signs of a projection, such as NestedQuantizer"
+            )
         return fold(self.head_, quantizer.projection_.astype(np.float64), quantizer.mean_.astype(np.float64))
 
     def network(self) -> "HashNetwork":

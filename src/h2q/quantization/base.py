@@ -48,6 +48,8 @@ class BaseQuantizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     n_bits_: int
     n_features_in_: int
 
+    # Whether the code is sgn((x - mean_) projection_), which a network can hold as one layer.
+    linear: ClassVar[bool] = True
     # Parameters that change codes or scores after `fit`, beside the fitted tensors.
     _encoding_parameters: ClassVar[tuple[str, ...]] = ("center",)
 

@@ -78,6 +78,7 @@ class RefinedQuantizer(BaseQuantizer):
     """
 
     center = True
+    linear = False
     n_bits_: int
     radius_: NDArray[np.float32]
     smoother_: NDArray[np.float32]
