@@ -11,7 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ NOT_RUN = {
     "docs/contributing.md": 2,
     "docs/backbones.md": 1,
     "docs/cli.md": 1,
+    "docs/engines.md": 1,
     "docs/experiments.md": 1,
     "docs/start.md": 1,
     "docs/training.md": 1,
@@ -82,6 +83,10 @@ def _without_spans(text: str) -> str:
     return re.sub(r"`[^`]*`", "", text)
 
 
+# The address of a database in the pages; its blocks talk to the server of the tests.
+DATABASE = "postgresql://postgres@127.0.0.1:5432/postgres"
+
+
 def run_python(block: Block, page: Path, namespace: dict[str, Any]) -> None:
     padding = "\n" * (block.line - 1)  # so that a traceback names the line of the page
     exec(compile(padding + block.text, str(page), "exec"), namespace)
@@ -122,12 +127,16 @@ def test_blocks_that_do_not_run_are_counted() -> None:
 @pytest.mark.parametrize(
     "page", [page for page in PAGES if any(block.runs for block in blocks_of(page))], ids=lambda p: p.name
 )
-def test_snippets_run(page: Path, prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_snippets_run(
+    page: Path, prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
     folder = Path(shutil.copytree(prepared, tmp_path / "page"))
     monkeypatch.chdir(folder)
     namespace: dict[str, Any] = {"__name__": "__main__"}
     for block in blocks_of(page):
         if block.runs:
+            if DATABASE in block.text:
+                block = replace(block, text=block.text.replace(DATABASE, request.getfixturevalue("postgresql")))
             if block.language == "python":
                 run_python(block, page, namespace)
             else:

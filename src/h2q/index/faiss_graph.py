@@ -73,6 +73,9 @@ class FaissGraph:
     alive: NDArray[np.bool_]
     recall: Recall
 
+    def __post_init__(self) -> None:
+        self.in_order = bool((np.diff(self.ids) > 0).all())  # rows of higher ids are higher
+
     def search(
         self, codes: NDArray[np.uint8], k: int
     ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.bool_]]:
@@ -85,6 +88,7 @@ class FaissGraph:
         self.remove(ids)
         self.structure.add(np.ascontiguousarray(codes))
         self.ids = np.concatenate([self.ids, ids])
+        self.in_order = bool((np.diff(self.ids) > 0).all())
         self.alive = np.concatenate([self.alive, np.ones(len(ids), np.bool_)])
 
     def remove(self, ids: NDArray[Any]) -> None:

@@ -18,6 +18,7 @@ from h2q.index.segments import gather, join
 __all__ = ["FaissIndex"]
 
 _OPTIONS = {"recall": 0.95, "method": "ivf", "min_items": 20_000, "oversampling": 10, "embeddings": None}
+_ROW_BITS, _LAST = 40, np.iinfo(np.int64).max
 _GROWTH = 2  # times as many items as when the structure was built: it is built again
 _ITEMS, _GRAPH = "items", "approximate.safetensors"
 
@@ -211,18 +212,17 @@ class FaissIndex(EngineIndex):
         with self._changing:
             rows, distances, results = graph.search(codes, k + min(k, int((~graph.alive).sum())))
             numbers, state = graph.ids, self._exact._state
-        if results.all():
-            rows, distances = rows[:, :k], distances[:, :k]
-        else:
-            # Removed rows go to the end.
-            order = np.argsort(~results, axis=1, kind="stable")[:, :k]
-            rows, distances = np.take_along_axis(rows, order, 1), np.take_along_axis(distances, order, 1)
-        found = numbers[rows]
+        # One sort of whole numbers: by distance, then by row; rows that are no results come last.
+        keys = np.where(results, distances.astype(np.int64) << _ROW_BITS | rows, _LAST)
+        keys.sort(axis=1)
+        distances, rows = (keys[:, :k] >> _ROW_BITS).astype(np.int32), keys[:, :k] & (1 << _ROW_BITS) - 1
+        found = numbers[np.minimum(rows, len(numbers) - 1)]
         if state.id_type == STRING:
             known, places = np.unique(found, return_inverse=True)
             found = strings_of(state.segments, known)[places.reshape(found.shape)]
-        order = np.lexsort((found, distances), axis=-1)
-        found, distances = np.take_along_axis(found, order, 1), np.take_along_axis(distances, order, 1)
+        if state.id_type == STRING or not graph.in_order:
+            order = np.lexsort((found, distances), axis=-1)
+            found, distances = np.take_along_axis(found, order, 1), np.take_along_axis(distances, order, 1)
         short = np.count_nonzero(results, axis=1) < k
         if short.any():
             exact = self._exact.search(codes[short], k)
