@@ -1,11 +1,14 @@
 """What a folder promises: nothing acknowledged is lost or doubled, and no damaged byte is ever answered from."""
 
+import itertools
 import json
 import os
 import signal
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +29,15 @@ OWN_NAMES = r"manifest\.json|manifest\.backup\.json|\.lock|(segment|removed|quan
 def code_of(item: int) -> np.ndarray:
     """Return the code that the item with this id has in these tests."""
     return np.frombuffer(np.int64(item * 2654435761 % 2**61).tobytes(), np.uint8)
+
+
+def turns(number: int) -> Iterator[int]:
+    """Count turns: this many, and on for as long as the environment variable H2Q_STRESS_SECONDS says."""
+    end = time.monotonic() + float(os.environ.get("H2Q_STRESS_SECONDS", "0"))
+    for turn in itertools.count():
+        if turn >= number and time.monotonic() > end:
+            return
+        yield turn
 
 
 def codes_of(ids: Any) -> np.ndarray:
@@ -341,8 +353,8 @@ def test_threads_add_remove_save_and_search_at_once(folder: Path) -> None:
             stop.set()
 
     def change(number: int) -> None:
-        for turn in range(60):
-            new = [10_000 * (number + 1) + 3 * turn + i for i in range(3)]
+        for turn in turns(60):
+            new = [10_000_000 * (number + 1) + 3 * turn + i for i in range(3)]
             index.add(codes_of(new), ids=new)
             index.remove(new[:1])
             kept[number] += new[1:]
@@ -435,8 +447,8 @@ def append_batches(acknowledge: Any, folder: Path, number: int) -> None:
     index = BinaryIndex.open(folder)
     acknowledge("begun")
     mine: set[int] = set()
-    for turn in range(12):
-        new = [10_000 * (number + 1) + 3 * turn + i for i in range(3)]
+    for turn in turns(12):
+        new = [10_000_000 * (number + 1) + 3 * turn + i for i in range(3)]
         index.add(codes_of(new), ids=new)
         index.remove(new[:1])
         mine.update(new[1:])
