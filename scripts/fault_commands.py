@@ -290,6 +290,7 @@ def prepare(folder: Path) -> None:
     content = bytearray(segment.read_bytes())
     content[-100] ^= 1
     segment.write_bytes(content)
+    (folder / "cache").mkdir(exist_ok=True)
     (folder / "images").mkdir()
     for number, image in enumerate(digits.images[:60]):
         Image.fromarray((image * 15).astype(np.uint8)).save(folder / "images" / f"{number}.png")

@@ -168,9 +168,9 @@ class Trials:
         began = time.monotonic()
         code = wait(spawn(self.work, self.folder), PATIENCE_SECONDS)
         self.duration = time.monotonic() - began
-        self.expected = self.state()
+        said, self.expected = self.said(), self.state()
         if code != 0 or self.expected.startswith("error"):
-            self.outcome.faults.append(f"fails undisturbed with {code}: {self.said()} {self.expected}")
+            self.outcome.faults.append(f"fails undisturbed with {code}: {said} {self.expected}")
         return not self.outcome.faults
 
     def said(self) -> str:

@@ -198,3 +198,9 @@ def test_rows_of_another_width_are_refused(tmp_path: Path) -> None:
     ):
         write(CODES[:, :4])
     assert not list(tmp_path.iterdir())
+
+
+def test_an_npz_file_never_holds_python_objects(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match=r"cannot write names to .*a\.npz: it holds Python objects"):
+        write_npz(tmp_path / "a.npz", names=np.array(["a", None], object))
+    assert list(tmp_path.iterdir()) == []

@@ -83,6 +83,15 @@ def write_npy(
 
 
 def write_npz(path: str | os.PathLike[str], **arrays: NDArray[Any]) -> None:
-    """Write a .npz file, atomically."""
+    """Write a .npz file, atomically.
+
+    Raises
+    ------
+    TypeError
+        If an array holds Python objects, which a reader could only unpickle.
+    """
+    for name, array in arrays.items():
+        if np.asarray(array).dtype.hasobject:
+            raise TypeError(f"cannot write {name} to {path}: it holds Python objects; convert it to numbers or strings")
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]  # numpy's stub takes every keyword for allow_pickle
