@@ -1,4 +1,4 @@
-"""The compiled loops of the metrics, over codes and labels as 64-bit words. They let go of the interpreter's lock."""
+"""Compiled loops of the metrics, over codes and labels as 64-bit words. They release the interpreter lock."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ __all__ = ["average_precision", "count_grades", "grade_rows", "grades_in_order"]
 
 _OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy"}
 _TILE = 1024  # items laid out word by word, in the first-level cache
-_LANES = 4  # counters of one kind, so that an increment need not wait for the one before it
+_LANES = 4  # copies of the counters: an increment does not wait for the previous one
 _NEGLIGIBLE = 1e-20  # of the probability of the likeliest outcome
 
 
@@ -68,7 +68,7 @@ def count_grades(
 
 @njit(**_OPTIONS)  # type: ignore[untyped-decorator]
 def _fill_planes(words: Any, start: int, length: int, planes: Any) -> None:
-    """Lay some rows out word by word."""
+    """Transpose rows: word w of row i goes to planes[w, i]."""
     for word in range(len(planes)):
         for i in range(length):
             planes[word, i] = words[start + i, word]
@@ -81,7 +81,7 @@ def grades_in_order(
 ) -> None:  # fmt: skip
     """Fill ordered (n_queries, length) with the grades of the nearest items, ties by row: a counting sort.
 
-    by_distance (n_queries, n_bits + 1) holds how many items are at each distance.
+    by_distance (n_queries, n_bits + 1) holds the number of items at each distance.
     """
     length = ordered.shape[1]
     places = np.empty(by_distance.shape[1], np.int64)
@@ -165,11 +165,11 @@ def _expected_cut(
 ) -> Any:
     """Expected average precision where the cut leaves `places` of a group, whose relevant items are hypergeometric.
 
-    Probabilities follow from that of the likeliest outcome by their ratios, which no factorial could give so exactly.
+    Probabilities are computed from that of the likeliest outcome by ratios of neighbors: factorials would lose digits.
     """
     least, most = max(0, places - (size - good)), min(good, places)
     likeliest = min(max((places + 1) * (good + 1) // (size + 2), least), most)
-    # What the other places hold of the irrelevant items: size - good - (places - j).
+    # Irrelevant items outside the cut, for j relevant ones inside: left_out + j.
     left_out = size - good - places
     total, expected = 0.0, 0.0
     weight = 1.0

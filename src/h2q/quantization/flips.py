@@ -125,7 +125,7 @@ def score_scalars(
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
 def _add_product(rows: Any, matrix: Any, out: Any) -> None:
-    """Add ``rows @ matrix`` to `out`, each row in an order of its own, whatever rows are beside it."""
+    """Add ``rows @ matrix`` to `out`; the result of a row does not depend on the other rows."""
     n = len(matrix)
     for i in range(0, n - n % 4, 4):
         for r in range(len(rows)):
