@@ -170,10 +170,14 @@ def best_power(precisions: Mapping[float, NDArray[np.float64]]) -> float:
     --------
     >>> best_power({0.0: np.array([0.5, 0.6, 0.7]), 0.5: np.array([0.6, 0.7, 0.8]), 1.0: np.array([0.9, 0.1, 0.8])})
     0.5
+    >>> best_power({0.0: np.array([0.5]), 1.0: np.array([0.9])})
+    0.0
     """
     best = max(precisions, key=lambda power: float(np.nanmean(precisions[power])))
     gains = precisions[best] - precisions[0.0]
     gains = gains[~np.isnan(gains)]
+    if len(gains) < 2:  # a single query has no standard error
+        return 0.0
     return best if gains.mean() > gains.std(ddof=1) / np.sqrt(len(gains)) else 0.0
 
 
