@@ -1,4 +1,5 @@
 from ._version import __version__ as __version__
+from .comparison import tune as tune
 from .encoding import encode_dataset as encode_dataset
 from .evaluation import mean_average_precision as mean_average_precision
 from .hasher import ImageHasher as ImageHasher

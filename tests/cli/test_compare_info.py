@@ -9,6 +9,7 @@ from safetensors.numpy import save_file
 
 import h2q
 from h2q.evaluation import float_neighbors
+from h2q.quantization import quantizer_names
 
 
 @pytest.fixture(autouse=True)
@@ -18,14 +19,20 @@ def in_folder(x_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_compare_scores_every_method_on_held_out_rows(document: Any) -> None:
     result = document("compare", "x.npy", "--bits", "32,16", "--queries", 200, "--seed", 1)
-    assert [(score["n_bits"], score["method"]) for score in result["scores"]] == [
-        (bits, method) for bits in (16, 32) for method in ("sign", "random", "itq", "h2q")
+    assert [(score["item_bits"], score["method"]) for score in result["scores"]] == [
+        (bits, method) for bits in (16, 32) for method in quantizer_names(rotations_only=False)
     ]
-    errors = {(score["method"], score["n_bits"]): score["quantization_error_l2"] for score in result["scores"]}
-    recalls = {(score["method"], score["n_bits"]): score["recall"] for score in result["scores"]}
+    scores = {(score["method"], score["item_bits"]): score for score in result["scores"]}
     for bits in (16, 32):
-        assert errors["h2q", bits] < errors["random", bits] < errors["sign", bits]
-        assert recalls["h2q", bits] > recalls["sign", bits]
+        errors = [scores[name, bits]["quantization_error_l2"] for name in ("h2q", "random", "sign")]
+        assert errors == sorted(errors)
+        assert scores["h2q", bits]["recall"] > scores["sign", bits]["recall"]
+        for name in ("sign", "h2q", "refined"):
+            score = scores[name, bits]
+            assert score["recall"] < score["recall_asymmetric"] < score["recall_reranked"]
+            assert score["n_bytes"] == bits // 8
+    assert scores["refined", 32]["n_bits"] == 24
+    assert scores["refined", 32]["recall_asymmetric"] > scores["sign", 32]["recall_asymmetric"]
     assert result["items"] + result["queries"] == len(np.load("x.npy"))
 
 
@@ -56,21 +63,29 @@ def test_compare_is_deterministic(document: Any) -> None:
 
 def test_compare_prints_a_table(run: Any) -> None:
     result = run("compare", "x.npy", "--bits", "16")
-    assert "quantization error" in result.stdout
-    assert "recall@10" in result.stdout
-    for label in ("sign", "random rotation", "ITQ", "H²Q"):
+    for label in ("sign", "random rotation", "ITQ", "H²Q", "refined H²Q", "Hamming", "asymmetric", "re-ranked"):
         assert f" {label} " in result.stdout
-    table, verdict, protocol = result.stdout.split("\n\n")
+    table, verdict, protocol, advice = result.stdout.split("\n\n")
     assert max(map(len, table.splitlines())) <= 80
-    assert "By recall@10, beyond the noise" in verdict
-    assert "16 bits: " in verdict
-    assert "ITQ: best of 5 starts of at most 200 iterations" in protocol
+    assert "By estimated distances (asymmetric): 16 bits: " in verdict
+    assert "By Hamming distance: 16 bits: " in verdict
+    assert "recall@10 in percent" in protocol
+    assert "ITQ is capped: 5 starts of 200 iterations at 16 bits" in protocol
+    assert "h2q tune --labels" in advice
+
+
+@pytest.mark.parametrize(("n_features", "lengths"), [(61, [16, 32, 61]), (40, [16, 32, 40]), (12, [12])])
+def test_default_lengths_go_up_to_the_dimensions(n_features: int, lengths: list[int], document: Any) -> None:
+    np.save("narrow.npy", np.load("x.npy")[:400, :n_features])
+    result = document("compare", "narrow.npy", "--methods", "sign,refined")
+    assert list(dict.fromkeys(score["item_bits"] for score in result["scores"])) == lengths
 
 
 def test_compare_says_who_leads_beyond_noise(document: Any) -> None:
     result = document("compare", "x.npy", "--bits", "16,32", "--queries", 300, "--methods", "sign,h2q")
     assert [score["method"] for score in result["scores"]] == ["sign", "h2q"] * 2
     assert result["leaders"] == {"16": ["H²Q"], "32": ["H²Q"]}  # by 5 points or more of 300 queries
+    assert list(result["leaders_asymmetric"]) == ["16", "32"]
 
 
 def test_compare_caps_the_iterations_of_itq(document: Any) -> None:
@@ -91,7 +106,7 @@ def test_compare_caps_the_iterations_of_itq(document: Any) -> None:
         (1, ["x.npy", "--queries", "1795"], "1795 queries leave 2 of 1797 rows of x.npy to search, and -k is 10"),
         (1, ["codes.npy"], "codes.npy must hold floating-point embeddings; got a uint8 array"),
         (2, ["x.npy", "--bits", "16;32"], "--bits: expected code lengths from 1 to 65536 with commas between"),
-        (2, ["x.npy", "--methods", "sign,pq"], "--methods: expected names of sign, random, itq, h2q; got 'pq'"),
+        (2, ["x.npy", "--methods", "sign,pq"], "--methods: expected names of sign, random, itq, h2q, refined"),
         (2, ["x.npy", "--metric", "hamming"], "'hamming' is not one of 'cosine', 'euclidean'"),
         (2, [], "Missing argument 'EMBEDDINGS'"),
     ],

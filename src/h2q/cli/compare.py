@@ -1,6 +1,6 @@
 """``h2q compare``: what a learned rotation gains on your embeddings."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -19,20 +19,23 @@ from h2q.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from h2q.comparison import Contender, EmbeddedFolds, Score
+    from h2q.comparison import EmbeddedFolds, Score
     from h2q.report.document import Block
 
 __all__ = ["compare"]
 
-_LENGTHS = (16, 32, 64, 128)
+_LENGTHS = tuple(2**power for power in range(4, 17))
+_SHOWN_LENGTHS, _LONGEST = 4, 512  # by default: longer codes take minutes to fit
 
 
 def compare(
     embeddings: EmbeddingsArgument,
     bits: Annotated[
-        str | None, typer.Option(metavar="N,N,...", help="Code lengths. Default: those of 16,32,64,128 that fit.")
+        str | None,
+        typer.Option(
+            metavar="N,N,...",
+            help="Bits of an item. Default: the dimensions, if 512 or fewer, and the powers of 2 below; four at most.",
+        ),
     ] = None,
     methods: Annotated[
         str | None, typer.Option(metavar="NAME,...", help="Quantizers, such as sign,itq,h2q. Default: all.")
@@ -45,29 +48,41 @@ def compare(
     metric: Annotated[Metric, typer.Option(help="Distance that defines the true neighbors.")] = Metric.cosine,
     center: CenterOption = True,
     whitening: WhiteningOption = 0.0,
-    n_init: Annotated[int, typer.Option(min=1, help="Starts of ITQ; the best is kept.")] = 5,
+    n_init: Annotated[
+        int | None,
+        typer.Option(min=1, help="Starts of ITQ; the best is kept. Default: 5, fewer if they take long."),
+    ] = None,
     max_iter: Annotated[
-        int, typer.Option(min=1, help="Most iterations of each start of ITQ; it ends earlier when it converges.")
-    ] = 200,
+        int | None,
+        typer.Option(min=1, help="Most iterations of each start of ITQ. Default: 200, fewer if they take long."),
+    ] = None,
     max_samples: Annotated[int, typer.Option(min=2, help="Rows used, drawn by seed, if the file has more.")] = 100_000,
     seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare sign, random rotation, ITQ and H²Q on your embeddings.
+    """Compare sign, random rotation, ITQ, H²Q and refined codes on your embeddings.
 
-    Holds some rows out as queries; fits on the others and searches them. Names the winner, if one leads beyond noise.
+    Holds some rows out as queries; fits on the others and searches them by Hamming distance, by estimated distances
+    and with re-ranking. Says who wins beyond noise.
     """
-    from h2q.comparison import compare_quantizers, default_contenders
+    from h2q.comparison import compare_quantizers, default_contenders, itq_options
 
-    itq_options = {"n_init": n_init, "max_iter": max_iter}
-    contenders = default_contenders({"center": center, "whitening": whitening}, {"itq": itq_options})
-    if methods is not None:
-        contenders = _selected(contenders, methods)
+    given = {name: value for name, value in (("n_init", n_init), ("max_iter", max_iter)) if value is not None}
+    names = None if methods is None else _parse_methods(methods)
     lengths = None if bits is None else parse_bits(bits)
     folds = _read_folds(embeddings, queries, k, metric.value, max_samples, seed)
     lengths = _check_lengths(lengths, embeddings, folds.train.shape[1])
-    scores = compare_quantizers(folds, lengths, contenders, random_state=seed)
-    run = _Run(embeddings, folds, contenders, scores, k, metric.value, seed, itq_options)
+    run = _Run(embeddings, folds, k, metric.value, seed)
+    for n_bits in lengths:
+        run.itq_options[n_bits] = itq_options(len(folds.train), n_bits) | given
+        contenders = default_contenders(
+            {"center": center, "whitening": whitening}, {"itq": run.itq_options[n_bits]}, rotations_only=False
+        )
+        contenders = tuple(each for each in contenders if names is None or each.quantizer in names)
+        run.methods.update({each.label: each.quantizer for each in contenders})
+        run.scores[n_bits] = compare_quantizers(
+            folds, [n_bits], contenders, random_state=seed, asymmetric=True, metric=metric.value
+        )
     if as_json:
         print_json(_as_document(run))
     else:
@@ -76,40 +91,54 @@ def compare(
 
 @dataclass(frozen=True)
 class _Run:
-    """A comparison with its options."""
+    """A comparison with its options.
+
+    Attributes
+    ----------
+    scores : dict of int to list of Score
+        By bits of an item.
+    methods : dict of str to str
+        Name of each quantizer by its label.
+    itq_options : dict of int to dict
+        By bits of an item.
+    """
 
     source: str
     folds: "EmbeddedFolds"
-    contenders: "Sequence[Contender]"
-    scores: "Sequence[Score]"
     k: int
     metric: str
     seed: int
-    itq_options: dict[str, int]
+    scores: "dict[int, list[Score]]" = field(default_factory=dict)
+    methods: dict[str, str] = field(default_factory=dict)
+    itq_options: dict[int, dict[str, int]] = field(default_factory=dict)
 
-    def leaders(self) -> dict[int, tuple[str, ...]]:
-        """Return the leaders at each code length, by recall."""
+    def leaders(self, part: str) -> dict[int, tuple[str, ...]]:
+        """Return the leaders at each length by ``recall`` or ``recall_asymmetric``."""
         from h2q.comparison import leaders
 
-        recalls: dict[int, dict[str, Any]] = {}
-        for score in self.scores:
-            if score.n_bits is not None and score.recall is not None:
-                recalls.setdefault(score.n_bits, {})[score.name] = score.recall.per_query
-        return {n_bits: leaders(by_name, random_state=self.seed) for n_bits, by_name in recalls.items()}
+        return {
+            n_bits: leaders({score.name: getattr(score, part).per_query for score in scores}, random_state=self.seed)
+            for n_bits, scores in self.scores.items()
+            if scores
+        }
 
 
-def _selected(contenders: "Sequence[Contender]", methods: str) -> "tuple[Contender, ...]":
-    by_name = {contender.quantizer: contender for contender in contenders}
-    names = dict.fromkeys(name.strip() for name in methods.split(","))
+def _parse_methods(methods: str) -> list[str]:
+    from h2q.quantization import quantizer_names
+
+    known = quantizer_names(rotations_only=False)
+    names = [name.strip() for name in methods.split(",")]
     for name in names:
-        if name not in by_name:
-            raise typer.BadParameter(f"expected names of {', '.join(by_name)}; got {name!r}", param_hint="--methods")
-    return tuple(contender for name, contender in by_name.items() if name in names)
+        if name not in known:
+            raise typer.BadParameter(f"expected names of {', '.join(known)}; got {name!r}", param_hint="--methods")
+    return names
 
 
 def _check_lengths(lengths: list[int] | None, source: str, n_features: int) -> list[int]:
     if lengths is None:
-        return [n_bits for n_bits in _LENGTHS if n_bits <= n_features] or [n_features]
+        whole = [n_features] if n_features <= _LONGEST else []
+        powers = [n_bits for n_bits in _LENGTHS if n_bits <= min(n_features, _LONGEST)]
+        return sorted({*powers, *whole})[-_SHOWN_LENGTHS:]
     if lengths[-1] > n_features:
         raise ValueError(f"--bits must be at most the dimensions of {source}, {n_features}; got {lengths[-1]}")
     return lengths
@@ -144,56 +173,87 @@ def _read_folds(
 
 
 def _as_document(run: _Run) -> dict[str, Any]:
-    names = [contender.quantizer for contender in run.contenders] * (len(run.scores) // len(run.contenders))
+    leaders = {part: run.leaders(part) for part in ("recall", "recall_asymmetric")}
     return {
         "embeddings": run.source, "items": len(run.folds.train), "dimensions": run.folds.train.shape[1],
-        "queries": len(run.folds.queries), "k": run.k, "metric": run.metric, "seed": run.seed, "itq": run.itq_options,
+        "queries": len(run.folds.queries), "k": run.k, "metric": run.metric, "seed": run.seed,
+        "itq": {str(n_bits): options for n_bits, options in run.itq_options.items()},
         "scores": [
-            {"method": name, **{key: value for key, value in score.values().items() if value is not None}}
-            for name, score in zip(names, run.scores, strict=True)
+            {"method": run.methods[score.name], "item_bits": n_bits}
+            | {key: value for key, value in score.values().items() if value is not None}
+            for n_bits, scores in run.scores.items()
+            for score in scores
         ],
-        "leaders": {str(n_bits): list(names) for n_bits, names in run.leaders().items()},
+        "leaders": {str(n_bits): list(names) for n_bits, names in leaders["recall"].items()},
+        "leaders_asymmetric": {str(n_bits): list(names) for n_bits, names in leaders["recall_asymmetric"].items()},
     }  # fmt: skip
 
 
 def _as_blocks(run: _Run) -> "list[Block]":
-    from h2q.comparison import describe_leaders
+    from h2q.comparison import RERANKED, describe_leaders
     from h2q.report.document import Paragraph, Table, Value
 
-    leaders = run.leaders()
-    rows = []
-    for score in run.scores:
-        leads = score.n_bits is not None and score.name in leaders[score.n_bits]
-        recall = "" if score.recall is None else f"{100 * score.recall.value:.1f} %"
-        rows.append(
-            (
-                Value(score.name), Value(str(score.n_bits)), Value(f"{score.quantization_error_l2:.4f}"),
-                Value(recall, "best" if leads else ""), Value(format_seconds(score.fit_seconds or 0.0)),
+    parts = ("recall", "recall_asymmetric", "recall_reranked")
+    leaders = {part: run.leaders(part) for part in parts}
+    rows: list[tuple[Value, ...]] = []
+    rules = []
+    for n_bits, scores in run.scores.items():
+        for score in scores:
+            recalls = [
+                Value(f"{100 * getattr(score, part).value:.1f}", "best" if score.name in leaders[part][n_bits] else "")
+                for part in parts
+            ]
+            rows.append(
+                (
+                    Value(score.name), Value(str(score.n_bits)), Value(str(score.n_bytes)), *recalls,
+                    Value(format_seconds(score.fit_seconds or 0.0)),
+                )
+            )  # fmt: skip
+        rules.append(len(rows))
+    columns = ("quantizer", "bits", "bytes\nan item", "Hamming", "asymmetric", "re-ranked", "fit")
+    blocks: list[Block] = [Table(columns=columns, rows=tuple(rows), rules=tuple(rules[:-1]))]
+    if len(run.methods) > 1:
+        said = [
+            f"By {word}: {describe_leaders(leaders[part], len(run.methods))}."
+            for word, part in (
+                ("estimated distances (asymmetric)", "recall_asymmetric"),
+                ("Hamming distance", "recall"),
             )
-        )  # fmt: skip
-    n_methods = len(run.contenders)
-    table = Table(
-        columns=("quantizer", "bits", "quantization error", f"recall@{run.k}", "fit"),
-        rows=tuple(rows),
-        rules=tuple(range(n_methods, len(rows), n_methods)),
-    )
-    cap = ""
-    if any(contender.quantizer == "itq" for contender in run.contenders):
-        cap = " ITQ: best of {n_init} starts of at most {max_iter} iterations.".format(**run.itq_options)
-    blocks: list[Block] = [table]
-    if n_methods > 1:
+        ]
         blocks.append(
             Paragraph(
-                f"By recall@{run.k}, beyond the noise of the choice of queries (95% paired bootstrap): "
-                f"{describe_leaders(leaders, n_methods)}. One seed: the spread over seeds is not included."
+                f"Beyond the noise of the choice of queries (95% paired bootstrap). {' '.join(said)} One seed: the "
+                "spread over seeds is not included."
             )
         )
     n, d = run.folds.train.shape
     blocks.append(
         Paragraph(
-            f"{n:,} embeddings of {d} dimensions, {len(run.folds.queries):,} held-out queries (seed {run.seed}). "
-            f"recall@{run.k}: share of the {run.k} nearest embeddings by {run.metric} distance among the {run.k} "
-            f"nearest codes. Quantization error: L2, of the queries.{cap}"
+            f"recall@{run.k} in percent: the {run.k} nearest embeddings by {run.metric} distance among the {run.k} "
+            "nearest codes; asymmetric: by the distance estimated from the float query, at the same bytes; re-ranked: "
+            f"with the embeddings kept, {4 * d:,} bytes an item more, the first {RERANKED * run.k} ordered by them. "
+            f"{n:,} embeddings of {d} dimensions, {len(run.folds.queries):,} held-out queries (seed {run.seed})."
+            f"{_describe_itq(run)}"
+        )
+    )
+    blocks.append(
+        Paragraph(
+            "Embeddings that were learned from labels are better judged by labels: h2q tune --labels, or h2q evaluate."
         )
     )
     return blocks
+
+
+def _describe_itq(run: _Run) -> str:
+    """Say how ITQ was capped."""
+    if "itq" not in run.methods.values():
+        return ""
+    from itertools import groupby
+
+    caps = [
+        f"{options[0]} starts of {options[1]} iterations at {', '.join(str(n_bits) for n_bits, _ in group)} bits"
+        for options, group in groupby(
+            run.itq_options.items(), key=lambda item: (item[1]["n_init"], item[1]["max_iter"])
+        )
+    ]
+    return f" ITQ is capped: {'; '.join(caps)}."

@@ -1,9 +1,12 @@
 from .quantizers import Contender as Contender
 from .quantizers import compare_quantizers as compare_quantizers
 from .quantizers import default_contenders as default_contenders
+from .quantizers import itq_options as itq_options
+from .scoring import RERANKED as RERANKED
 from .scoring import EmbeddedFolds as EmbeddedFolds
 from .scoring import Score as Score
 from .scoring import embed_folds as embed_folds
+from .scoring import fit_quantizer as fit_quantizer
 from .scoring import score_embeddings as score_embeddings
 from .scoring import score_quantizer as score_quantizer
 from .statistics import CellComparison as CellComparison
@@ -14,5 +17,8 @@ from .statistics import compare_queries as compare_queries
 from .statistics import count_wins as count_wins
 from .statistics import mean_and_deviation as mean_and_deviation
 from .statistics import recovered_share as recovered_share
+from .tuning import Trial as Trial
+from .tuning import TuningResult as TuningResult
+from .tuning import tune as tune
 from .winners import describe_leaders as describe_leaders
 from .winners import leaders as leaders

@@ -8,7 +8,9 @@ from h2q.comparison.scoring import EmbeddedFolds, Score, score_quantizer
 from h2q.progress import progress_bar
 from h2q.quantization import make_quantizer, quantizer_info, quantizer_names
 
-__all__ = ["Contender", "compare_quantizers", "default_contenders"]
+__all__ = ["Contender", "compare_quantizers", "default_contenders", "itq_options"]
+
+_ITQ_OPERATIONS = 7e11
 
 
 @dataclass(frozen=True)
@@ -33,18 +35,32 @@ class Contender:
         """Return the unfitted quantizer."""
         return make_quantizer(self.quantizer, n_bits, random_state=random_state, **self.options)
 
+    @property
+    def in_bytes(self) -> bool:
+        """Whether an item takes whole bytes, one of them for scalars."""
+        return quantizer_info(self.quantizer).in_bytes
+
+    def takes(self, n_bits: int) -> bool:
+        """Whether there are codes of this length: one byte of scalars may leave none for the code."""
+        return n_bits > 8 or not self.in_bytes
+
 
 def default_contenders(
-    options: Mapping[str, Any] | None = None, own_options: Mapping[str, Mapping[str, Any]] | None = None
+    options: Mapping[str, Any] | None = None,
+    own_options: Mapping[str, Mapping[str, Any]] | None = None,
+    *,
+    rotations_only: bool = True,
 ) -> tuple[Contender, ...]:
     """Return every registered quantizer, baselines first.
 
     Parameters
     ----------
     options : mapping, optional
-        Parameters of all quantizers, such as `center`.
+        Parameters of all quantizers that have them, such as `center`.
     own_options : mapping of str to mapping, optional
         Further parameters by quantizer, such as ``{"itq": {"n_init": 5}}``.
+    rotations_only : bool
+        See `h2q.quantization.quantizer_names`.
 
     Examples
     --------
@@ -53,9 +69,29 @@ def default_contenders(
     """
     own = own_options or {}
     return tuple(
-        Contender(quantizer_info(name).label, name, {**(options or {}), **own.get(name, {})})
-        for name in quantizer_names()
+        Contender(quantizer_info(name).label, name, _options_of(name, options or {}) | dict(own.get(name, {})))
+        for name in quantizer_names(rotations_only=rotations_only)
     )
+
+
+def _options_of(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that the quantizer has."""
+    return {option: value for option, value in options.items() if option in quantizer_info(name).options}
+
+
+def itq_options(n_rows: int, n_bits: int) -> dict[str, Any]:
+    """Return starts and iterations of ITQ that end in about half a minute on one core, but 50 iterations at least.
+
+    An iteration multiplies all rows twice by a matrix and takes one singular value decomposition.
+
+    Examples
+    --------
+    >>> itq_options(10_000, 64), itq_options(15_000, 384)
+    ({'n_init': 5, 'max_iter': 200}, {'n_init': 1, 'max_iter': 62})
+    """
+    iterations = int(_ITQ_OPERATIONS / (4 * n_rows * n_bits**2 + 40 * n_bits**3))
+    max_iter = max(50, min(200, iterations))
+    return {"n_init": max(1, min(5, iterations // max_iter)), "max_iter": max_iter}
 
 
 def compare_quantizers(
@@ -74,7 +110,7 @@ def compare_quantizers(
     folds : EmbeddedFolds
         Embeddings to fit on, queries and database.
     lengths : sequence of int
-        Bits of the codes, each at most the number of dimensions.
+        Bits of an item, each at most the number of dimensions. Quantizers that need more are left out.
     contenders : sequence of Contender, optional
         The quantizers. Default: `default_contenders`.
     random_state : int
@@ -110,7 +146,8 @@ def compare_quantizers(
     with progress_bar("comparing", len(lengths) * len(contenders), enabled=progress) as advance:
         for n_bits in lengths:
             for contender in contenders:
-                quantizer = contender.make(n_bits, random_state)
-                scores.append(score_quantizer(quantizer, folds, name=contender.label, **scoring))
+                if contender.takes(n_bits):
+                    quantizer = contender.make(n_bits, random_state)
+                    scores.append(score_quantizer(quantizer, folds, name=contender.label, **scoring))
                 advance(1)
     return scores

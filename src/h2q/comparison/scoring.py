@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -15,12 +15,25 @@ from h2q.evaluation import (
     float_neighbors,
     mean_average_precision,
     neighbor_recall,
+    scores_mean_average_precision,
 )
-from h2q.index import BinaryIndex
+from h2q.evaluation.results import MeanOverQueries
+from h2q.hamming import AsymmetricScan, NearestScan
+from h2q.quantization import EncodedItems, unpack_bits
 from h2q.quantization.objectives import quantization_errors
 from h2q.quantization.reduction import principal_components
 
-__all__ = ["EmbeddedFolds", "Score", "embed_folds", "score_embeddings", "score_quantizer"]
+__all__ = [
+    "RERANKED",
+    "EmbeddedFolds",
+    "Score",
+    "embed_folds",
+    "fit_quantizer",
+    "score_embeddings",
+    "score_quantizer",
+]
+
+RERANKED = 5  # candidates that are re-ranked for each neighbor asked for
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +48,10 @@ class EmbeddedFolds:
         Class ids or multi-hot rows; needed for mean average precision.
     true_neighbors : ndarray of int64, shape (n_queries, k), optional
         Rows of the database nearest to each query by the real-valued embeddings; needed for recall.
+    train_labels : ndarray, optional
+        Labels of `train`, for quantizers that learn from them.
+    train_pairs : ndarray of int64, shape (n_pairs, 2), optional
+        Rows of `train` that are similar, for quantizers that learn from them.
     real_queries, real_database : ndarray of float32, optional
         The real-valued embeddings that codes are compared with, where the quantizers get reduced ones. Default:
         `queries` and `database`.
@@ -48,6 +65,8 @@ class EmbeddedFolds:
     true_neighbors: NDArray[np.int64] | None = None
     real_queries: NDArray[np.float32] | None = None
     real_database: NDArray[np.float32] | None = None
+    train_labels: NDArray[Any] | None = None
+    train_pairs: NDArray[np.int64] | None = None
 
     @property
     def real(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -68,11 +87,18 @@ class Score:
     n_bits : int or None
         Bits of a code; None for real-valued embeddings.
     n_bytes : int
-        Bytes of an item.
+        Bytes of an item, scalars included.
     map_expected, map_embeddings : MeanAveragePrecision or None
         By labels; equal Hamming distances averaged over all orders, or ordered by the embeddings.
+    map_asymmetric : MeanAveragePrecision or None
+        By labels, items ranked by estimated distances.
     recall : NeighborRecall or None
-        Share of the true neighbors found.
+        Share of the true neighbors among the nearest codes by Hamming distance.
+    recall_asymmetric : NeighborRecall or None
+        The same by estimated distances.
+    recall_reranked : NeighborRecall or None
+        The same after the first `RERANKED` k by estimated distances were re-ranked by the float embeddings: re-ranking
+        by what makes neighbors true finds all that are among them.
     quantization_error_l1, quantization_error_l2 : float or None
         Mean abs(z - sgn z) and mean (z - sgn z)^2 of rotated rows scaled to norm sqrt(n_bits).
     distinct_codes : int or None
@@ -88,7 +114,10 @@ class Score:
     n_bytes: int
     map_expected: MeanAveragePrecision | None = None
     map_embeddings: MeanAveragePrecision | None = None
+    map_asymmetric: MeanAveragePrecision | None = None
     recall: NeighborRecall | None = None
+    recall_asymmetric: NeighborRecall | None = None
+    recall_reranked: NeighborRecall | None = None
     quantization_error_l1: float | None = None
     quantization_error_l2: float | None = None
     distinct_codes: int | None = None
@@ -99,20 +128,12 @@ class Score:
 
     def values(self) -> dict[str, Any]:
         """Return the scores as plain numbers, for JSON: no values of single queries, no neighbors."""
-        return {
-            "name": self.name,
-            "n_bits": self.n_bits,
-            "n_bytes": self.n_bytes,
-            "map_expected": None if self.map_expected is None else self.map_expected.value,
-            "map_embeddings": None if self.map_embeddings is None else self.map_embeddings.value,
-            "recall": None if self.recall is None else self.recall.value,
-            "quantization_error_l1": self.quantization_error_l1,
-            "quantization_error_l2": self.quantization_error_l2,
-            "distinct_codes": self.distinct_codes,
-            "fit_seconds": self.fit_seconds,
-            "encode_seconds": self.encode_seconds,
-            "score_seconds": self.score_seconds,
-        }
+        document: dict[str, Any] = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name != "neighbors":
+                document[field.name] = value.value if isinstance(value, MeanOverQueries) else value
+        return document
 
 
 def embed_folds(
@@ -164,6 +185,7 @@ def embed_folds(
         true_neighbors=None if k is None else float_neighbors(queries, database, k),
         real_queries=queries,
         real_database=database,
+        train_labels=labels[folds["train"]],
     )
 
 
@@ -210,6 +232,9 @@ def score_quantizer(
     empty: str = "zero",
     error_fold: str = "queries",
     depth: int | None = None,
+    asymmetric: bool = False,
+    metric: str = "cosine",
+    n_found: int | None = None,
 ) -> Score:
     """Fit a quantizer on the training fold, encode queries and database, search, and score.
 
@@ -226,7 +251,13 @@ def score_quantizer(
     error_fold : {"queries", "database"}
         Fold that the quantization errors are measured on; neither is fitted on.
     depth : int, optional
-        Number of neighbors to return. Default: the number of true neighbors.
+        Number of neighbors to return. Default: `n_found`.
+    asymmetric : bool
+        Whether to score by estimated distances and by re-ranking, too.
+    metric : {"cosine", "euclidean"}
+        Distance that is estimated.
+    n_found : int, optional
+        Number of nearest items among which recall looks for the true neighbors. Default: the number of these.
 
     Examples
     --------
@@ -239,24 +270,39 @@ def score_quantizer(
     (True, True)
     """
     began = time.perf_counter()
-    quantizer.fit(folds.train)
+    fit_quantizer(quantizer, folds)
     fitted = time.perf_counter()
-    codes = quantizer.encode(folds.queries), quantizer.encode(folds.database)
+    items = quantizer.encode_items(folds.database)
+    codes = quantizer.encode_queries(folds.queries), items.codes
     encoded = time.perf_counter()
     n_bits = quantizer.n_bits_
     expected, by_embeddings = _mean_average_precisions(codes, folds, n_bits, k=k, divisor=divisor, empty=empty)
     recall, neighbors = None, None
     if folds.true_neighbors is not None:
-        k_true = folds.true_neighbors.shape[1]
-        neighbors = _search(*codes, n_bits, max(k_true, depth or k_true))
-        recall = neighbor_recall(folds.true_neighbors, neighbors[:, :k_true])
+        n_found = n_found or folds.true_neighbors.shape[1]
+        neighbors = _nearest_codes(*codes, max(n_found, depth or n_found))
+        recall = neighbor_recall(folds.true_neighbors, neighbors[:, :n_found])
+    by_estimates = _AsymmetricScores()
+    if asymmetric:
+        by_estimates = _asymmetric_scores(
+            quantizer, items, folds, metric, n_found, k=k, divisor=divisor, empty=empty
+        )  # fmt: skip
     error_l1, error_l2 = quantization_errors(quantizer.transform(getattr(folds, error_fold)))
     distinct_codes = len(np.unique(codes[1], axis=0))
     done = time.perf_counter()
     return Score(
-        name, n_bits, codes[0].shape[1], expected, by_embeddings, recall, error_l1, error_l2, distinct_codes,
-        fitted - began, encoded - fitted, done - encoded, neighbors,
+        name, n_bits, items.codes.shape[1] + (items.scalars is not None), expected, by_embeddings,
+        by_estimates.precision, recall, by_estimates.recall, by_estimates.recall_reranked, error_l1, error_l2,
+        distinct_codes, fitted - began, encoded - fitted, done - encoded, neighbors,
     )  # fmt: skip
+
+
+def fit_quantizer(quantizer: Any, folds: EmbeddedFolds) -> None:
+    """Fit a quantizer on the training fold, with labels or pairs if there are any that it learns from."""
+    if folds.train_pairs is not None and getattr(quantizer, "whitening", None) == "auto":
+        quantizer.fit(folds.train, pairs=folds.train_pairs)
+    else:
+        quantizer.fit(folds.train, folds.train_labels)
 
 
 def _mean_average_precisions(
@@ -275,9 +321,37 @@ def _mean_average_precisions(
     return expected, by_embeddings
 
 
-def _search(
-    query_codes: NDArray[np.uint8], database_codes: NDArray[np.uint8], n_bits: int, k: int
-) -> NDArray[np.int64]:
-    index = BinaryIndex(n_bits)
-    index.add(database_codes)
-    return np.asarray(index.search(query_codes, k).ids)
+def _nearest_codes(query_codes: NDArray[np.uint8], database_codes: NDArray[np.uint8], k: int) -> NDArray[np.int64]:
+    scan = NearestScan(query_codes, min(k, len(database_codes)))
+    scan.add(database_codes)
+    return scan.finish().ids
+
+
+@dataclass(frozen=True)
+class _AsymmetricScores:
+    precision: MeanAveragePrecision | None = None
+    recall: NeighborRecall | None = None
+    recall_reranked: NeighborRecall | None = None
+
+
+def _asymmetric_scores(
+    quantizer: Any, items: EncodedItems, folds: EmbeddedFolds, metric: str, n_found: int | None, **options: Any
+) -> _AsymmetricScores:
+    """Score items by estimated distances: all of them where there are labels, the nearest where there are neighbors."""
+    weights = quantizer.asymmetric_queries(folds.queries, metric).weights
+    tables = quantizer.scalar_tables(metric)
+    precision, recall, reranked = None, None, None
+    if folds.query_labels is not None and folds.database_labels is not None:
+        signs = np.where(unpack_bits(items.codes, quantizer.n_bits_), np.float32(1), np.float32(-1))
+        scores = weights @ signs.T
+        if tables is not None and items.scalars is not None:
+            scores = scores * tables[0][items.scalars] + tables[1][items.scalars]
+        precision = scores_mean_average_precision(scores, folds.query_labels, folds.database_labels, **options)
+    if folds.true_neighbors is not None and n_found is not None:
+        scales, offsets = (None, None) if tables is None else tables
+        scan = AsymmetricScan(weights, min(RERANKED * n_found, len(items)), scales=scales, offsets=offsets)
+        scan.add(items.codes, scalars=items.scalars)
+        ids = scan.finish().ids
+        recall = neighbor_recall(folds.true_neighbors, ids[:, :n_found])
+        reranked = neighbor_recall(folds.true_neighbors, ids)
+    return _AsymmetricScores(precision, recall, reranked)

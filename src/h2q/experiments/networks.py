@@ -102,8 +102,11 @@ def obtain_network(spec: NetworkSpec, folder: ExperimentFolder, threads: int) ->
     else:
         parts, summary = _train(spec, dataset, threads)
         write_tensors(path, _KIND, parts, {"network": asdict(spec), "data": data, "summary": asdict(summary)})
-    labels = {fold: dataset.labels[dataset.folds[fold]] for fold in ("query", "database")}
-    folds = EmbeddedFolds(parts["train"], parts["query"], parts["database"], labels["query"], labels["database"])
+    labels = {fold: dataset.labels[dataset.folds[fold]] for fold in ("train", "query", "database")}
+    folds = EmbeddedFolds(
+        parts["train"], parts["query"], parts["database"], labels["query"], labels["database"],
+        train_labels=labels["train"],
+    )  # fmt: skip
     return folds, summary
 
 

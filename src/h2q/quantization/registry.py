@@ -45,6 +45,11 @@ class QuantizerInfo:
     position: int = 1000
     options: tuple[str, ...] = field(init=False)
 
+    @property
+    def in_bytes(self) -> bool:
+        """Whether its size is given in whole bytes, scalars included, instead of in bits."""
+        return "n_bytes" in inspect.signature(self.kind.__init__).parameters
+
     def __post_init__(self) -> None:
         parameters = [name for name in inspect.signature(self.kind.__init__).parameters if name != "self"]
         object.__setattr__(self, "options", tuple(name for name in parameters if name not in ("n_bits", "n_bytes")))
@@ -182,6 +187,6 @@ def make_quantizer(name: str, n_bits: int | None = None, **options: Any) -> Any:
     unknown = [option for option in options if option not in info.options]
     if unknown:
         raise TypeError(f"quantizer {name!r} has no option {', '.join(unknown)}; it has {', '.join(info.options)}")
-    if "n_bytes" in inspect.signature(info.kind.__init__).parameters:
+    if info.in_bytes:
         return info.kind(None if n_bits is None else bytes_per_code(n_bits), **options)
     return info.kind(n_bits, **options)

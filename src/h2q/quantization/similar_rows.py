@@ -25,6 +25,7 @@ __all__ = [
     "as_similar_rows",
     "average_precisions",
     "best_power",
+    "class_ids",
     "pair_scatter",
     "sample_similar_rows",
     "scatter_power",
@@ -338,10 +339,7 @@ def as_similar_rows(y: Any, pairs: Any, n: int) -> LabeledRows | PairedRows:
         raise ValueError("y and pairs are two ways to say which items are similar; give one")
     if pairs is not None:
         return PairedRows(as_pairs(pairs, n))
-    labels = as_array(y, "y")
-    if labels.ndim == 1 and labels.dtype.kind in "OUS":  # names of classes
-        labels = np.unique(labels, return_inverse=True)[1]
-    labels = as_labels(labels, n, "y")
+    labels = as_labels(class_ids(y, "y"), n, "y")
     counts = np.unique(labels, return_counts=True)[1] if labels.ndim == 1 else labels.sum(axis=0)
     counts = counts[counts > 0]
     if len(counts) < 2 or counts.max() < 2:
@@ -351,6 +349,18 @@ def as_similar_rows(y: Any, pairs: Any, n: int) -> LabeledRows | PairedRows:
             "in one of them, or whitening=0"
         )
     return LabeledRows(labels)
+
+
+def class_ids(labels: Any, name: str) -> NDArray[Any]:
+    """Return labels as an array; names of classes become class ids.
+
+    >>> class_ids(["dog", "cat", "dog"], "labels")
+    array([1, 0, 1])
+    """
+    array: NDArray[Any] = as_array(labels, name)
+    if array.ndim == 1 and array.dtype.kind in "OUS":
+        array = np.unique(array, return_inverse=True)[1]
+    return array
 
 
 def as_pairs(pairs: Any, n: int) -> NDArray[np.int64]:
