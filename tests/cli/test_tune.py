@@ -19,7 +19,7 @@ def in_folder(x_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_row_as_each_is_done_then_the_choice_and_commands_that_run(run: Any) -> None:
-    result = run("tune", "x.npy", "--bytes", 6, "--queries", 150)
+    result = run("tune", "x.npy", "--bytes", 6, "--queries", 150, "--methods", "sign,random,refined")
     assert result.exit_code == 0, result.stderr
     rows, verdict, protocol, commands, heading, code = result.stdout.split("\n\n")
     assert max(map(len, rows.splitlines())) <= 80
@@ -38,7 +38,20 @@ def test_a_row_as_each_is_done_then_the_choice_and_commands_that_run(run: Any) -
 
 def test_the_document_has_all_and_a_choice_by_labels(document: Any, run: Any) -> None:
     np.save("narrow.npy", np.load("x.npy")[:, :40])
-    result = document("tune", "narrow.npy", "--bytes", 5, "--labels", "labels.npy", "--queries", 200, "--seed", 1)
+    result = document(
+        "tune",
+        "narrow.npy",
+        "--bytes",
+        5,
+        "--labels",
+        "labels.npy",
+        "--queries",
+        200,
+        "--seed",
+        1,
+        "--methods",
+        "sign,h2q",
+    )
     assert (result["truth"], result["measure"], result["queries"]) == ("labels", "mAP", 200)
     best = max(trial[scoring]["value"] for trial in result["trials"] for scoring in ("hamming", "asymmetric"))
     (chosen,) = [trial for trial in result["trials"] if trial["name"] == result["choice"]]

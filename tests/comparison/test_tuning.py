@@ -14,13 +14,14 @@ from h2q.evaluation import float_neighbors, mean_average_precision, neighbor_rec
 DIGITS, LABELS = load_digits(return_X_y=True)
 X = (DIGITS + np.roll(DIGITS, 1, axis=1) + np.random.default_rng(0).normal(size=DIGITS.shape)).astype(np.float32)
 X, LABELS = X[:700], LABELS[:700]
+FAST = ("sign", "random", "itq", "h2q", "refined")
 PAIRS = np.concatenate([np.flatnonzero(c == LABELS)[:60].reshape(-1, 2) for c in range(10)])
 
 
 @pytest.fixture(scope="module")
 def by_neighbors() -> tuple[Any, list[Trial]]:
     seen: list[Trial] = []
-    return h2q.tune(X, 8, on_trial=seen.append), seen
+    return h2q.tune(X, 8, quantizers=FAST, on_trial=seen.append), seen
 
 
 def test_neighbors_choose_refined_codes_and_say_what_reranking_adds(by_neighbors: tuple[Any, list[Trial]]) -> None:
@@ -63,7 +64,7 @@ def test_the_code_it_gives_runs_and_the_document_is_plain(by_neighbors: tuple[An
 
 
 def test_labels_choose_by_mean_average_precision() -> None:
-    result = h2q.tune(X, 5, labels=LABELS, scoring="hamming")
+    result = h2q.tune(X, 5, labels=LABELS, scoring="hamming", quantizers=("sign", "h2q"))
     assert result.scoring == "hamming"
     folds, _ = tuning_folds(X, LABELS, None, 10, "cosine", 500, 0)
     quantizer = result.quantizer()
@@ -112,7 +113,7 @@ def test_no_time_leaves_quantizers_out_and_says_so() -> None:
 @pytest.mark.filterwarnings("ignore:X varies in")
 @pytest.mark.parametrize(("n_features", "n_bytes", "used"), [(4, 48, 1), (64, 48, 9), (12, 2, 2)])
 def test_more_bytes_than_dimensions_are_not_used(n_features: int, n_bytes: int, used: int) -> None:
-    result = h2q.tune(X[:, :n_features], n_bytes, time_limit=0 if n_features == 12 else None)
+    result = h2q.tune(X[:, :n_features], n_bytes, quantizers=("sign", "random", "refined"))
     assert max(trial.score.n_bytes for trial in result.trials) == used
     assert (n_bytes > result.best.score.n_bytes) == any("bytes are used" in text for text in result.verdict())
 
@@ -121,7 +122,7 @@ def test_more_bytes_than_dimensions_are_not_used(n_features: int, n_bytes: int, 
 def test_thirty_rows_and_constant_columns_are_enough() -> None:
     rows = X[:30].copy()
     rows[:, 50:] = 1
-    result = h2q.tune(rows, 5, n_queries=5)
+    result = h2q.tune(rows, 5, n_queries=5, quantizers=("sign", "h2q"))
     assert (result.n_queries, result.n_items) == (5, 25)
 
 
@@ -136,6 +137,8 @@ def test_thirty_rows_and_constant_columns_are_enough() -> None:
         (X[:11], {}, ValueError, "k is 10, and 9 rows are left"),
         (X, {"n_bytes": 0}, ValueError, "n_bytes must be at least 1"),
         (X, {"scoring": "fast"}, ValueError, "scoring must be one of auto, asymmetric, hamming"),
+        (X, {"quantizers": ["pq"]}, ValueError, "the name of a quantizer must be one of"),
+        (X, {"quantizers": []}, ValueError, "quantizers must name at least one"),
         (X, {"time_limit": -1}, ValueError, "time_limit must be a finite number at least 0"),
         (np.where(X > 5, np.nan, X), {}, ValueError, "NaN"),
         (X[0], {}, ValueError, "2-D"),

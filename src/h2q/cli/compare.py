@@ -68,7 +68,7 @@ def compare(
     from h2q.comparison import compare_quantizers, default_contenders, itq_options
 
     given = {name: value for name, value in (("n_init", n_init), ("max_iter", max_iter)) if value is not None}
-    names = None if methods is None else _parse_methods(methods)
+    names = None if methods is None else parse_methods(methods)
     lengths = None if bits is None else parse_bits(bits)
     folds = _read_folds(embeddings, queries, k, metric.value, max_samples, seed)
     lengths = _check_lengths(lengths, embeddings, folds.train.shape[1])
@@ -123,7 +123,8 @@ class _Run:
         }
 
 
-def _parse_methods(methods: str) -> list[str]:
+def parse_methods(methods: str) -> list[str]:
+    """Return names of quantizers given as ``sign,h2q``."""
     from h2q.quantization import quantizer_names
 
     known = quantizer_names(rotations_only=False)

@@ -38,6 +38,9 @@ def tune(
     scoring: Annotated[
         str, typer.Option(metavar="NAME", help="auto, asymmetric or hamming: how the codes will be searched.")
     ] = "auto",
+    methods: Annotated[
+        str | None, typer.Option(metavar="NAME,...", help="Quantizers to try, such as sign,h2q,refined. Default: all.")
+    ] = None,
     queries: Annotated[int, typer.Option(min=1, help="Rows held out as queries, at most a fifth.")] = 500,
     time_limit: Annotated[
         float | None, typer.Option(min=0, metavar="SECONDS", help="Try no further quantizer after this time.")
@@ -51,6 +54,7 @@ def tune(
     words, and the commands and the code that use it.
     """
     import h2q
+    from h2q.cli.compare import parse_methods
     from h2q.cli.evaluate import read_labels
     from h2q.comparison.tuning import SCORINGS
     from h2q.files import open_array
@@ -59,6 +63,7 @@ def tune(
         raise typer.BadParameter("--labels and --pairs are two ways to say one thing: give one", param_hint="--pairs")
     if scoring not in ("auto", *SCORINGS):
         raise typer.BadParameter(f"expected auto, asymmetric or hamming; got {scoring!r}", param_hint="--scoring")
+    names = None if methods is None else parse_methods(methods)
     stored = open_array(embeddings)
     classes = None if labels is None else _read_classes(labels, read_labels)
     known = None if pairs is None else open_array(pairs).read()
@@ -67,7 +72,8 @@ def tune(
     with naming(embeddings):
         result = h2q.tune(
             stored.read(), n_bytes, labels=classes, pairs=known, k=k, metric=metric.value, scoring=scoring,
-            n_queries=queries, time_limit=time_limit, random_state=seed, on_trial=None if as_json else _print_trial,
+            quantizers=names, n_queries=queries, time_limit=time_limit, random_state=seed,
+            on_trial=None if as_json else _print_trial,
         )  # fmt: skip
     commands = _commands(result, embeddings, labels, seed)
     if as_json:

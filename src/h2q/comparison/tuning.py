@@ -1,7 +1,7 @@
 """Choose a quantizer for given bytes an item, on queries held out."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -205,6 +205,7 @@ def tune(
     k: int = 10,
     metric: str = "cosine",
     scoring: str = "auto",
+    quantizers: Sequence[str] | None = None,
     n_queries: int = 500,
     time_limit: float | None = None,
     random_state: int = 0,
@@ -234,6 +235,8 @@ def tune(
     scoring : {"auto", "asymmetric", "hamming"}
         How codes will be searched: "auto" is the better of the two. Search engines other than `BinaryIndex` have
         Hamming distance only.
+    quantizers : sequence of str, optional
+        Names of the quantizers to try. Default: all.
     n_queries : int
         Rows held out as queries, at most a fifth of the rows or of the labeled ones.
     time_limit : float, optional
@@ -270,12 +273,16 @@ def tune(
         check_number(time_limit, "time_limit", low=0)
     seed = check_integer(random_state, "random_state", low=0)
     check_integer(n_queries, "n_queries", low=1)
+    if quantizers is not None and not any(quantizer_info(name) for name in quantizers):
+        raise ValueError("quantizers must name at least one; got none")
     rows = X if len(getattr(X, "shape", ())) == 2 else as_embeddings(X)
     folds, truth = tuning_folds(rows, labels, pairs, k, metric, n_queries, seed)
     n_features = folds.train.shape[1]
     trials: list[Trial] = []
     left_out = []
     for contender in _contenders(len(folds.train), n_features, n_bytes, truth):
+        if quantizers is not None and contender.quantizer not in quantizers:
+            continue
         if trials and time_limit is not None and time.perf_counter() - began > time_limit:
             left_out.append(contender.label)
             continue
@@ -314,8 +321,9 @@ def _item_bits(contender: Contender, n_bytes: int, n_features: int) -> int:
 
 
 def _contenders(n_rows: int, n_features: int, n_bytes: int, truth: Truth) -> list[Contender]:
-    """Return what is tried: every quantizer, H²Q with options, and ITQ last because it takes long."""
-    names = [name for name in quantizer_names(rotations_only=False) if name != "itq"]
+    """Return what is tried: every quantizer, H²Q with options, and last what takes long."""
+    slow = ("nested", "itq")
+    names = [name for name in quantizer_names(rotations_only=False) if name not in slow]
     contenders = [Contender(quantizer_info(name).label, name) for name in names]
     variants: list[tuple[str, Mapping[str, Any]]] = [
         ("not centered", {"center": False}), ("whitening 0.5", {"whitening": 0.5}), ("whitening 1", {"whitening": 1.0}),
@@ -323,6 +331,7 @@ def _contenders(n_rows: int, n_features: int, n_bytes: int, truth: Truth) -> lis
     if truth != "neighbors":
         variants.append(("whitening auto", {"whitening": "auto"}))
     contenders += [Contender(f"{quantizer_info('h2q').label} {name}", "h2q", options) for name, options in variants]
+    contenders.append(Contender(quantizer_info("nested").label, "nested"))
     itq = Contender(quantizer_info("itq").label, "itq")
     contenders.append(Contender(itq.label, "itq", itq_options(n_rows, _item_bits(itq, n_bytes, n_features))))
     return [each for each in contenders if each.takes(_item_bits(each, n_bytes, n_features))]
