@@ -107,6 +107,7 @@ def test_labels_that_tell_nothing_change_nothing(nuisance: np.ndarray) -> None:
     labels = np.random.default_rng(1).integers(0, 10, len(nuisance))
     quantizer = make(whitening="auto").fit(nuisance, labels)
     assert quantizer.whitening_ == 0
+    np.testing.assert_array_equal(quantizer.encode(nuisance), make().fit(nuisance).encode(nuisance))
 
 
 def test_without_labels_auto_is_0(nuisance: np.ndarray) -> None:

@@ -2,6 +2,7 @@
 
 import warnings
 from abc import abstractmethod
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -76,7 +77,7 @@ class RotationQuantizer(BaseQuantizer):
         # A row that is the mean has no direction; what is left of it after rounding has a random one.
         smallest = 1e-6 * float(np.abs(mean).max(initial=0.0)) * np.sqrt(d)
         if self.whitening == "auto":
-            power = 0.0 if similar is None else self._choose_power(rows, similar, k, smallest, generator)
+            power = 0.0 if similar is None else self._choose_power(rows, similar, k, smallest, deepcopy(generator))
             reduction = _reduce(rows, k, scatter=None if similar is None else similar.scatter(rows), power=power)
         else:
             power = float(self.whitening)
