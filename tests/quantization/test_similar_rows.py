@@ -136,7 +136,7 @@ def test_files_decoding_and_scores_work_with_it(nuisance: np.ndarray, n_bits: in
     signs = 2.0 * np.unpackbits(codes, axis=1)[:, :n_bits] - 1
     estimates = queries.constants[:, None] - queries.weights @ signs.T
     unit = nuisance / np.linalg.norm(nuisance, axis=1, keepdims=True)
-    assert np.corrcoef(estimates.ravel(), (1 - unit[:50] @ unit.T).ravel())[0, 1] > 0.3
+    assert np.corrcoef(estimates.ravel(), (1 - unit[:50] @ unit.T).ravel())[0, 1] > 0.2
 
 
 def test_multi_hot_rows_and_names_give_what_class_ids_give(nuisance: np.ndarray) -> None:
