@@ -43,7 +43,7 @@ class NestedQuantizer(BaseQuantizer):
     center : bool
         True: subtract the mean. False: scale rows to unit norm instead.
     steps : int
-        Steps of the descent. Half as many cost up to half a point of recall at the longest lengths.
+        Steps of the descent.
     max_samples : int
         Maximum number of rows to fit on; more are sampled uniformly.
     random_state : int, RandomState, Generator, optional
