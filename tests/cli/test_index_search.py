@@ -150,7 +150,7 @@ def test_replacing_items(document: Any, codes_file: Path) -> None:
         (1, ["build", "codes.npy", "-o", "new", "--ids", "twice.npy"], "--ids twice.npy holds 1 id(s) more than once"),
         (1, ["build", "codes.npy", "-o", "full"], "full holds other files and no index; choose another folder"),
         (1, ["build", "codes.npy", "-o", "codes.npy"], "codes.npy is a file; an index is saved to a folder"),
-        (2, ["build", "codes.npy"], "Missing option '--output' / '-o'"),
+        (2, ["build", "codes.npy"], "give a folder with --output, or an address with --to"),
         (1, ["append", "nowhere", "codes.npy"], "there is no index at"),
         (2, ["build", "codes.npy", "-o", "new", "--keep-embeddings"], "--keep-embeddings: codes.npy holds codes"),
         (2, ["build", "x.npy", "-o", "new", "-q", "quantizer.safetensors", "--bits", "8"], "--bits: expected 32, the"),

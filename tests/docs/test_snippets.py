@@ -26,6 +26,7 @@ NOT_RUN = {
     "README.md": 1,
     "docs/contributing.md": 2,
     "docs/backbones.md": 1,
+    "docs/choosing.md": 1,
     "docs/cli.md": 1,
     "docs/engines.md": 1,
     "docs/experiments.md": 1,

@@ -26,6 +26,7 @@ __all__ = ["compare"]
 
 _LENGTHS = tuple(2**power for power in range(4, 17))
 _SHOWN_LENGTHS, _LONGEST = 4, 512  # by default: longer codes take minutes to fit
+_NAMED_ONLY = "nested"  # it fits for minutes, once for all lengths: here it would do so for each
 
 
 def compare(
@@ -38,7 +39,7 @@ def compare(
         ),
     ] = None,
     methods: Annotated[
-        str | None, typer.Option(metavar="NAME,...", help="Quantizers, such as sign,itq,h2q. Default: all.")
+        str | None, typer.Option(metavar="NAME,...", help="Quantizers, such as sign,itq,h2q. Default: all but nested.")
     ] = None,
     queries: Annotated[
         int | None,
@@ -68,7 +69,7 @@ def compare(
     from h2q.comparison import compare_quantizers, default_contenders, itq_options
 
     given = {name: value for name, value in (("n_init", n_init), ("max_iter", max_iter)) if value is not None}
-    names = None if methods is None else parse_methods(methods)
+    names = _default_methods() if methods is None else parse_methods(methods)
     lengths = None if bits is None else parse_bits(bits)
     folds = _read_folds(embeddings, queries, k, metric.value, max_samples, seed)
     lengths = _check_lengths(lengths, embeddings, folds.train.shape[1])
@@ -78,7 +79,7 @@ def compare(
         contenders = default_contenders(
             {"center": center, "whitening": whitening}, {"itq": run.itq_options[n_bits]}, rotations_only=False
         )
-        contenders = tuple(each for each in contenders if names is None or each.quantizer in names)
+        contenders = tuple(each for each in contenders if each.quantizer in names)
         run.methods.update({each.label: each.quantizer for each in contenders})
         run.scores[n_bits] = compare_quantizers(
             folds, [n_bits], contenders, random_state=seed, asymmetric=True, metric=metric.value
@@ -121,6 +122,13 @@ class _Run:
             for n_bits, scores in self.scores.items()
             if scores
         }
+
+
+def _default_methods() -> list[str]:
+    """Return the names of all quantizers but nested."""
+    from h2q.quantization import quantizer_names
+
+    return [name for name in quantizer_names(rotations_only=False) if name != _NAMED_ONLY]
 
 
 def parse_methods(methods: str) -> list[str]:
