@@ -21,7 +21,8 @@ types: $(VENV)/.dev
 	$(BIN)/mypy
 
 unit: $(VENV)/.dev
-	$(BIN)/python -m pytest -n 2 -q
+	$(BIN)/python -m pytest -n 2 -q -m "not alone"
+	$(BIN)/python -m pytest -q -m alone tests/index
 
 wheel: $(VENV)/.dev
 	PYTHON=$(PYTHON) bash scripts/test_wheel.sh

@@ -78,6 +78,9 @@ COMMANDS = {
     "experiment show": Command(("experiment", "show", "plan.toml")),
     "experiment status": Command(("experiment", "status", "done")),
     "fit": Command(("fit", "x.npy", "--bits", "32", "-o", "new.safetensors"), ("new.safetensors",)),
+    "images duplicates": Command(("images", "duplicates", "images.h2q")),
+    "images index": Command(("images", "index", "images", "-o", "new.h2q"), ("new.h2q",)),
+    "images search": Command(("images", "search", "images.h2q", "images/0.png")),
     "index append": Command(("index", "append", "index", "few.npy"), changes="index"),
     "index build": Command(
         ("index", "build", "x.npy", "-q", "q.safetensors", "-o", "new", "--keep-embeddings"), ("new",)
@@ -87,6 +90,7 @@ COMMANDS = {
     "info": Command(("info", "q.safetensors")),
     "inspect": Command(("inspect", "codes.npy", "--labels", "y.npy")),
     "search": Command(("search", "index", "x.npy", "-k", "5", "-o", "new.npz"), ("new.npz",)),
+    "tune": Command(("tune", "x.npy", "--bytes", "4", "--methods", "sign,random")),
     "train": Command((*TRAIN, "-o", "new"), ("new", "new.run"), again=("--resume",)),
     # Further ways through the same commands.
     "experiment run, two processes": Command((*RUN, "-p", "2"), ("new",)),
@@ -300,13 +304,15 @@ def prepare(folder: Path) -> None:
 
 
 def prepare_learned(folder: Path) -> None:
-    """Write the inputs that need stage one: a hasher and an experiment."""
+    """Write the inputs that need a network: a hasher, an experiment and a collection of pictures."""
+    from h2q.collections import PictureCollection
     from h2q.datasets import load_dataset
     from h2q.experiments import load_plan, run_plan
     from h2q.hasher import ImageHasher
 
     run_plan(load_plan(folder / "plan.toml"), folder / "done", progress=False)
     ImageHasher(n_bits=16, image_size=32).fit(load_dataset("digits")).save(folder / "hasher")
+    PictureCollection(folder / "images.h2q", folder / "images").update()
 
 
 def reset(command: Command, folder: Path) -> None:

@@ -10,11 +10,11 @@ Every kind runs in a process of its own, so that a crash is seen, too. Mutants w
 """
 
 import argparse
-import os
 import pickle
 import random
 import resource
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -387,25 +387,18 @@ def fuzz(kind: Kind, folder: Path, *, mutants: int, seconds: float, seed: int) -
 
 
 def run_kind(name: str, *, mutants: int, seconds: float, seed: int) -> dict[str, Any]:
-    """Fuzz a kind in a child process; a crash is a fault."""
+    """Fuzz a kind in a process of its own; a crash is a fault.
+
+    The process is a new one: in a fork of a process with threads, PyTorch waits for them without end.
+    """
     folder = Path(tempfile.mkdtemp(prefix="h2q-fuzz-"))
+    options = ["--kinds", name, "--mutants", str(mutants), "--seconds", str(seconds), "--seed", str(seed)]
     try:
-        child = os.fork()
-        if child == 0:
-            code = 1
-            try:
-                result = fuzz(KINDS[name], folder, mutants=mutants, seconds=seconds, seed=seed)
-                (folder / "result").write_bytes(pickle.dumps(result))
-                code = 0
-            except BaseException:
-                traceback.print_exc()
-            finally:
-                os._exit(code)
-        status = os.waitpid(child, 0)[1]
-        if status == 0:
+        child = subprocess.run([sys.executable, __file__, *options, "--into", str(folder)], check=False)
+        if child.returncode == 0:
             result: dict[str, Any] = pickle.loads((folder / "result").read_bytes())
             return result
-        crash = f"the process ended with {os.waitstatus_to_exitcode(status)}"
+        crash = f"the process ended with {child.returncode}"
         newest = max((file for file in folder.rglob("*") if file.is_file()), key=lambda file: file.stat().st_mtime)
         return {"read": 0, "refused": 0, "faults": [(-1, crash, newest.read_bytes())], "memory": 0}
     finally:
@@ -419,7 +412,13 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--kinds", nargs="*", default=list(KINDS), choices=list(KINDS))
     parser.add_argument("--keep", type=Path, help="folder for the mutants with faults")
+    parser.add_argument("--into", type=Path, help="fuzz the one kind in this process, and leave the result there")
     options = parser.parse_args()
+    if options.into:
+        (name,) = options.kinds
+        limits = {"mutants": options.mutants, "seconds": options.seconds, "seed": options.seed}
+        (options.into / "result").write_bytes(pickle.dumps(fuzz(KINDS[name], options.into, **limits)))
+        return 0
     bad = 0
     for name in options.kinds:
         result = run_kind(name, mutants=options.mutants, seconds=options.seconds, seed=options.seed)

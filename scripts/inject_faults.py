@@ -48,6 +48,7 @@ from fault_commands import (
 )
 
 WATCHDOG_SECONDS = 10.0
+LEARNED = ("experiment", "train", "demo", "embed", "images")  # commands that need a network
 PATIENCE_SECONDS = 600.0  # for an undisturbed run on a busy machine
 SIGNALS = {"KILL": signal.SIGKILL, "INT": signal.SIGINT, "TERM": signal.SIGTERM}
 LINES = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
@@ -271,7 +272,7 @@ def count_starts(folder: Path, moments: int, draw: random.Random) -> Counter[str
 
 def prepared(folder: Path, names: list[str]) -> None:
     """Write the inputs in processes of their own: a fork of a process with threads would lose them."""
-    learned = {name for name in names if name.split()[0] in ("experiment", "train", "demo", "embed")} | {"save hasher"}
+    learned = {name for name in names if name.split()[0] in LEARNED} | {"save hasher"}
     works = [prepare] + [prepare_learned] * any(name in learned for name in names)
     for work in works:
         if wait(spawn(lambda work=work: work(folder), folder), PATIENCE_SECONDS) != 0:

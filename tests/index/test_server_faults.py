@@ -22,7 +22,7 @@ from h2q.index import Index, create_index, open_index
 CODES = np.random.default_rng(0).integers(0, 256, (4000, 8), dtype=np.uint8)
 
 
-@pytest.fixture(scope="module", params=["postgresql", "milvus"])
+@pytest.fixture(scope="module", params=["postgresql", pytest.param("milvus", marks=pytest.mark.alone)])
 def server(request: pytest.FixtureRequest, servers: ModuleType) -> Iterator[Any]:
     server = servers.SERVERS[request.param]()
     yield server

@@ -294,7 +294,7 @@ def test_bad_input_is_named(kind, X, options, error, message):
 
 def test_bad_options_are_named(digits):
     for quantizer, error, message in [
-        (HouseholderQuantizer(objective="l3"), ValueError, r"objective must be one of \['bit_variance', 'l1', 'l2'"),
+        (HouseholderQuantizer(objective="l3"), ValueError, r"objective must be one of \['bit_variance', .*'l1', 'l2'"),
         (HouseholderQuantizer(schedule="fast"), ValueError, r"schedule must be one of \['annealed', 'constant'\]"),
         (HouseholderQuantizer(n_init=0), ValueError, "n_init must be at least 1"),
         (ITQQuantizer(n_init=0), ValueError, "n_init must be at least 1"),

@@ -259,7 +259,7 @@ def tune(
     Examples
     --------
     >>> from sklearn.datasets import load_digits
-    >>> result = tune(load_digits().data, 8, time_limit=0)
+    >>> result = tune(load_digits().data, 4, time_limit=0)
     >>> result.best.name, result.scoring, result.left_out[:2]
     ('sign', 'asymmetric', ('random rotation', 'H²Q'))
     """
