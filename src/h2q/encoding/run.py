@@ -65,8 +65,7 @@ def encode_dataset(
 ) -> EncodedDataset:
     """Encode embeddings that do not fit in memory, into a folder of Parquet shards.
 
-    A run that was killed goes on where it stopped when it is repeated: each row is in the output exactly once. Memory
-    does not grow with the number of rows.
+    A run that was killed goes on where it stopped when it is repeated: each row is in the output exactly once.
 
     Parameters
     ----------
