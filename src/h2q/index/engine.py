@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from h2q.checks import check_integer
 from h2q.errors import FileFormatError
 from h2q.index.candidates import rank_by_embeddings, rank_by_estimates
-from h2q.index.ids import INTEGER, check_ids
+from h2q.index.ids import INTEGER, check_ids, missing_ids
 from h2q.index.items import check_items, check_quantizer, columns_of
 from h2q.index.metadata import as_table
 from h2q.index.neighbors import Neighbors, RadiusNeighbors
@@ -24,7 +24,7 @@ from h2q.index.options import check_options, choose_scoring
 from h2q.index.protocol import Index
 from h2q.quantization.scoring import EncodedItems
 
-__all__ = ["EngineIndex", "Settings", "map_embeddings", "missing_ids", "taken_ids"]
+__all__ = ["EngineIndex", "Settings", "map_embeddings"]
 
 _QUERIES = 1000  # at a time
 
@@ -78,19 +78,6 @@ class Settings:
             return cls(**{key: value for key, value in document.items() if key != "h2q_index"})
         except TypeError as error:
             raise FileFormatError(f"{place} has settings that this h2q does not know: {error}") from error
-
-
-def taken_ids(taken: NDArray[Any]) -> ValueError:
-    """Return the error about new items whose ids are taken."""
-    return ValueError(
-        f"ids holds {len(taken)} id(s) that the index already has (first: {taken[0]}); choose other ids, or replace "
-        "these items with upsert"
-    )
-
-
-def missing_ids(missing: NDArray[Any], n: int, consequence: str = "") -> ValueError:
-    """Return the error about ids that no item has."""
-    return ValueError(f"{len(missing)} of {n} ids are not in the index (first: {missing[0]}){consequence}")
 
 
 class EngineIndex(Index):
@@ -179,6 +166,16 @@ class EngineIndex(Index):
         """Name the address, without a password, and the bits."""
         address = re.sub(r"(//[^:/@]*):[^@/]*@", r"\1:***@", str(self.address))
         return f"{type(self).__name__}({address!r}, {self.n_bits} bits)"
+
+    @property
+    def id_type(self) -> str | None:
+        """Kind of the ids: "integer", or None before the first items."""
+        return INTEGER if len(self) else None
+
+    @property
+    def metadata_schema(self) -> Any:
+        """Metadata columns with their types; None, since this index does not store them yet."""
+        return None
 
     def __contains__(self, item: object) -> bool:
         """Return whether there is an item with this id."""

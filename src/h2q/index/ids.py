@@ -23,9 +23,11 @@ __all__ = [
     "check_ids",
     "fit_strings",
     "kind_of",
+    "missing_ids",
     "new_numbers",
     "numbers_of",
     "strings_of",
+    "taken_ids",
 ]
 
 INTEGER, STRING = "integer", "string"
@@ -107,6 +109,19 @@ def _check_texts(texts: NDArray[Any], n: int | None, name: str) -> NDArray[Any]:
             f"{name} holds {len(twice)} id(s) more than once (first: {twice[0]!r}); every item needs an id of its own"
         )
     return texts
+
+
+def taken_ids(taken: NDArray[Any]) -> ValueError:
+    """Return the error about new items whose ids are taken."""
+    return ValueError(
+        f"ids holds {len(taken)} id(s) that the index already has (first: {taken.tolist()[0]!r}); choose other ids, or "
+        "replace these items with upsert"
+    )
+
+
+def missing_ids(missing: NDArray[Any], n: int, consequence: str = "") -> ValueError:
+    """Return the error about ids, of `n` that were given, that no item has."""
+    return ValueError(f"{len(missing)} of {n} ids are not in the index (first: {missing.tolist()[0]!r}){consequence}")
 
 
 def bucket_of(strings: NDArray[Any]) -> NDArray[np.int64]:

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from h2q.converters import from_milvus, to_milvus
 from h2q.errors import require
-from h2q.index.engine import EngineIndex, Settings, map_embeddings, missing_ids, taken_ids
+from h2q.index.engine import EngineIndex, Settings, map_embeddings
+from h2q.index.ids import missing_ids, taken_ids
 from h2q.index.neighbors import Neighbors, RadiusNeighbors
 from h2q.index.places import split_options
 from h2q.index.retries import repeat
@@ -122,16 +123,6 @@ class MilvusIndex(EngineIndex):
     def address(self) -> str:
         """Address of the index, with its options."""
         return f"milvus:{self._place}"
-
-    @property
-    def id_type(self) -> str | None:
-        """Kind of the ids: "integer", or None before the first items."""
-        return "integer" if len(self) else None
-
-    @property
-    def metadata_schema(self) -> Any:
-        """Metadata columns with their types; None, since this index does not store them yet."""
-        return None
 
     def __len__(self) -> int:
         """Return the number of items."""

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from h2q.converters import from_pgvector_binary, to_pgvector
 from h2q.index import pg_copy
-from h2q.index.engine import EngineIndex, Settings, map_embeddings, missing_ids, taken_ids
+from h2q.index.engine import EngineIndex, Settings, map_embeddings
+from h2q.index.ids import missing_ids, taken_ids
 from h2q.index.neighbors import Neighbors, RadiusNeighbors
 from h2q.index.pg_connection import PgConnection
 from h2q.index.places import split_options
@@ -112,16 +113,6 @@ class PostgresIndex(EngineIndex):
     def address(self) -> str:
         """Address of the index, with its options."""
         return f"postgresql:{self._place}"
-
-    @property
-    def id_type(self) -> str | None:
-        """Kind of the ids: "integer", or None before the first items."""
-        return "integer" if len(self) else None
-
-    @property
-    def metadata_schema(self) -> Any:
-        """Metadata columns with their types; None, since this index does not store them yet."""
-        return None
 
     def __len__(self) -> int:
         """Return the number of items."""

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from h2q.index.columns import Columns
-from h2q.index.ids import INTEGER, STRING, check_ids, kind_of, new_numbers, numbers_of
+from h2q.index.ids import INTEGER, STRING, check_ids, kind_of, missing_ids, new_numbers, numbers_of, taken_ids
 from h2q.index.manifest import QuantizerFile
 from h2q.index.metadata import conform
 from h2q.index.segments import Segment, find_ids, merge_small, remove_rows
@@ -114,12 +114,9 @@ class IndexState:
         return np.arange(self.next_id, self.next_id + n)
 
     def _refuse_taken(self, ids: NDArray[Any], numbers: NDArray[np.int64]) -> None:
-        taken = ids[find_ids(self.segments, numbers)].tolist()
-        if taken:
-            raise ValueError(
-                f"ids holds {len(taken)} id(s) that the index already has (first: {taken[0]!r}); choose other ids, or "
-                "replace these items with upsert"
-            )
+        taken = ids[find_ids(self.segments, numbers)]
+        if len(taken):
+            raise taken_ids(taken)
 
     def numbers(self, ids: Any) -> NDArray[np.int64]:
         """Return the number under which the segments hold each item, or -1 where there is no item with this id.
@@ -144,11 +141,7 @@ class IndexState:
         """
         numbers = self.numbers(ids)
         if (numbers < 0).any():
-            row = int(np.flatnonzero(numbers < 0)[0])
-            first = check_ids(ids, None, self.id_type).tolist()[row]
-            raise ValueError(
-                f"{int((numbers < 0).sum())} of {len(numbers)} ids are not in the index (first: {first!r}){otherwise}"
-            )
+            raise missing_ids(check_ids(ids, None, self.id_type)[numbers < 0], len(numbers), otherwise)
         return numbers
 
     def without_items(self, numbers: NDArray[np.int64]) -> "IndexState":
