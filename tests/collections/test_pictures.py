@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from h2q.collections import PictureCollection, find_duplicates
+from h2q.index import BinaryIndex
 
 SAMPLE = Path(__file__).parents[2] / "data" / "cifar10-sample.parquet"
 
@@ -99,3 +100,10 @@ def test_what_cannot_be_a_collection_is_refused(tmp_path: Path, photos: Path, en
     open_collection(photos).update()
     with pytest.raises(ValueError, match="was made with backbone=efficientnet-lite0 and image_size=32"):
         PictureCollection(tmp_path / "photos.h2q", photos, image_size=64)
+
+
+def test_a_broken_picture_is_not_counted_whatever_its_name(photos: Path, encoded: list[bytes]) -> None:
+    (photos / "copy (1).jpg").write_bytes(encoded[0][:200])
+    update = open_collection(photos).update()
+    assert update.unreadable == ("broken.jpg (does not decode)", "copy (1).jpg (does not decode)")
+    assert update.added == len(BinaryIndex.open(photos.parent / "photos.h2q" / "index")) == 41

@@ -322,3 +322,15 @@ def test_a_pickled_index_reopens_its_folder_or_carries_its_items(folder: Path) -
     np.testing.assert_array_equal(copied.search(CODES[:9], 1).distances, 0)
     assert copied.add(CODES[:1]).tolist() == [5003]
     assert copied.address is None
+
+
+def test_saving_an_unchanged_index_still_clears_what_kills_left(folder: Path) -> None:
+    index = BinaryIndex.open(folder)
+    part, temporary = folder / "segment-0123456789abcdef.safetensors", ".segment-0123456789abcdef.safetensors"
+    part.write_bytes(b"cut off")
+    (folder / f"{temporary}.h2q-0123456789abcdef.tmp").write_bytes(b"cut off")
+    before = (folder / "manifest.json").stat()
+    index.save(folder)
+    assert not list(folder.glob("*0123456789abcdef*"))
+    assert not list(folder.glob(".*.tmp"))
+    assert (folder / "manifest.json").stat() == before

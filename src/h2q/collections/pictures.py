@@ -130,15 +130,12 @@ class PictureCollection:
         if self.index is not None and gone:
             self.index.remove(gone)
             self.index.save(self.path / _INDEX)
-        unreadable: list[str] = []
-        todo = added + changed
-        if todo:
-            unreadable = self._take_up(todo, now)
+        faults = self._take_up(added + changed, now) if added or changed else {}
         if self.index is None:
-            raise ValueError(f"{self.folder} holds no picture that can be read; {len(unreadable)} cannot")
-        failed = {name.partition(" (")[0] for name in unreadable}
-        count = [sum(path not in failed for path in some) for some in (added, changed)]
-        return Update(count[0], count[1], len(gone), len(before) - len(gone) - len(changed), tuple(unreadable))
+            raise ValueError(f"{self.folder} holds no picture that can be read; {len(faults)} cannot")
+        n_added, n_changed = (sum(path not in faults for path in paths) for paths in (added, changed))
+        unreadable = tuple(f"{path} ({reason})" for path, reason in faults.items())
+        return Update(n_added, n_changed, len(gone), len(before) - len(gone) - len(changed), unreadable)
 
     def search(self, picture: Path, k: int = 10, *, where: str | None = None) -> Neighbors:
         """Return the k pictures most like one, which need not be in the collection: paths and 1 - cosine.
@@ -169,22 +166,22 @@ class PictureCollection:
         table = self.index.metadata(ids, ["size", "modified"])
         return dict(zip(ids, zip(*(column.to_pylist() for column in table.columns), strict=True), strict=True))
 
-    def _take_up(self, paths: Sequence[str], known: dict[str, tuple[int, datetime.datetime]]) -> list[str]:
-        """Embed and index pictures; return those that cannot be read."""
+    def _take_up(self, paths: Sequence[str], known: dict[str, tuple[int, datetime.datetime]]) -> dict[str, str]:
+        """Embed and index pictures; return those that cannot be read, each with the reason."""
         if self.index is None:
             # The first part decides the quantizer: a random one.
             paths = np.random.default_rng(0).permutation(np.array(paths, object)).tolist()
-        network, unreadable = self._network(), list[str]()
+        network, faults = self._network(), dict[str, str]()
         with progress_bar("indexing", len(paths)) as advance:
             for start in range(0, len(paths), _FIT_IMAGES):
                 part = paths[start : start + _FIT_IMAGES]
                 images = _Readable(self.folder, part, advance)
                 embeddings = extract_features(images, network, progress=False)
                 fine = np.array([position not in images.faults for position in range(len(part))])
-                unreadable += [f"{part[i]} ({reason})" for i, reason in sorted(images.faults.items())]
+                faults |= {part[position]: reason for position, reason in sorted(images.faults.items())}
                 if fine.any():
                     self._add(np.array(part, object)[fine], embeddings[fine], images, known)
-        return unreadable
+        return faults
 
     def _add(
         self,

@@ -181,6 +181,13 @@ class IndexFolder:
                 with suppress(OSError):
                     path.unlink()
 
+    def tidy(self) -> None:
+        """Delete what interrupted saves left, if there is anything and no other process is saving; never raises."""
+        with suppress(OSError, FileFormatError):
+            if self.left_overs() or any(map(_TEMPORARY.fullmatch, os.listdir(self.path))):
+                with self.locked(0):  # it clears the folder
+                    pass
+
     def write_parts(self, state: IndexState) -> IndexState:
         """Write what no file holds yet; return the state with the names of its files. The index is unchanged."""
         segments = tuple(self._write_segment(segment) for segment in state.segments)

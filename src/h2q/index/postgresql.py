@@ -228,25 +228,19 @@ class PostgresIndex(EngineIndex):
         approximate = self._options["index"] != "none"
         if len(codes) == 0:
             return Neighbors(np.zeros((0, k), np.int64), np.zeros((0, k), np.int32))
-        counts, ids, distances = self._scan(codes, f"order by codes <~> q.code limit {k}", k if approximate else None)
-        if approximate and (counts < k).any():
-            short = np.flatnonzero(counts < k)
-            if len(short) == len(codes):
-                counts, ids, distances = self._scan(codes, f"order by codes <~> q.code limit {k}", None)
-            else:
-                exact = self._nearest_exact(codes[short], k)
-                full = np.repeat(counts == k, counts)
-                all_ids = np.empty((len(codes), k), np.int64)
-                all_distances = np.empty((len(codes), k), np.int32)
-                all_ids[counts == k], all_ids[short] = ids[full].reshape(-1, k), exact.ids
-                all_distances[counts == k] = distances[full].reshape(-1, k)
-                all_distances[short] = exact.distances
-                return Neighbors(all_ids, all_distances)
-        return Neighbors(ids.reshape(len(codes), -1), distances.reshape(len(codes), -1))
-
-    def _nearest_exact(self, codes: NDArray[np.uint8], k: int) -> Neighbors:
-        _, ids, distances = self._scan(codes, f"order by codes <~> q.code limit {k}", None)
-        return Neighbors(ids.reshape(len(codes), -1), distances.reshape(len(codes), -1))
+        nearest = f"order by codes <~> q.code limit {k}"
+        counts, ids, distances = self._scan(codes, nearest, k if approximate else None)
+        short = counts < k
+        if not (approximate and short.any()):
+            return Neighbors(ids.reshape(len(codes), -1), distances.reshape(len(codes), -1))
+        # The graph returned too few items for some queries: these are searched exactly.
+        _, exact_ids, exact_distances = self._scan(codes[short], nearest, None)
+        complete = np.repeat(~short, counts)
+        all_ids, all_distances = np.empty((len(codes), k), np.int64), np.empty((len(codes), k), np.int32)
+        all_ids[~short], all_ids[short] = ids[complete].reshape(-1, k), exact_ids.reshape(-1, k)
+        all_distances[~short] = distances[complete].reshape(-1, k)
+        all_distances[short] = exact_distances.reshape(-1, k)
+        return Neighbors(all_ids, all_distances)
 
     def _within(self, codes: NDArray[np.uint8], radius: int, limit: int | None) -> RadiusNeighbors:
         rest = "" if limit is None else f" order by codes <~> q.code limit {limit}"

@@ -79,6 +79,7 @@ class IndexStore:
                 folder = own
                 view = self._view
                 if view.state is view.saved and view.pending is None and folder.holds_index():
+                    folder.tidy()
                     return
             with folder.locked(timeout):
                 # The folder may have been deleted since it was opened.
