@@ -11,7 +11,7 @@ import pytest
 from h2q.experiments import PLANS, PlanError, cells_of, load_plan, parse_plan, plan_quantizers
 from h2q.experiments.cells import NetworkSpec, group_by_network
 from h2q.quantization.objectives import OBJECTIVES
-from h2q.similarity.losses import LOSSES
+from h2q.similarity.losses import LOSSES, UNSUPERVISED_LOSSES
 from h2q.similarity.penalties import OWN_PENALTY
 
 PLAN = """
@@ -50,7 +50,7 @@ def test_the_plans_that_come_with_h2q_are_right(name: str) -> None:
 
 def test_the_plan_of_every_loss_has_every_loss() -> None:
     plan = load_plan("cifar10-all")
-    assert set(plan.losses) == set(LOSSES)
+    assert set(plan.losses) == {*LOSSES, *UNSUPERVISED_LOSSES}
     assert {loss: len(plan.seeds_for(loss)) for loss in load_plan("paper").losses} == dict.fromkeys(
         load_plan("paper").losses, 4
     )
@@ -60,6 +60,26 @@ def test_the_plan_of_every_loss_has_every_loss() -> None:
     }
     penalties = [cell.network for cell in cells_of(plan) if cell.quantizer == "penalty"]
     assert {tuple(tanh for _, tanh in network.penalties) for network in penalties} == {(False, True)}
+
+
+WITHOUT_LABELS = """
+name = "without labels"
+[grid]
+datasets = ["digits"]
+losses = ["cibhash", "DPSH"]
+bits = [16]
+seeds = [0]
+quantizers = ["sign"]
+"""
+
+
+def test_losses_without_labels_are_for_heads() -> None:
+    plan = parse_plan(WITHOUT_LABELS)
+    assert plan.losses == ("CIBHash", "DPSH")
+    with pytest.raises(PlanError, match="CIBHash trains heads only"):
+        parse_plan(WITHOUT_LABELS + '[training]\npreset = "fine-tune"\n')
+    with pytest.raises(PlanError, match=r"\[loss_options.CIBHash\]"):
+        parse_plan(WITHOUT_LABELS + "[loss_options.CIBHash]\nwarmth = 1\n")
 
 
 BOTH = """
@@ -195,6 +215,7 @@ def test_keys_change_with_what_cells_depend_on(old: str, new: str, changes: set[
         ('DPSH = "l1"', 'HyP2 = "l1"', r"\[penalty\] by_loss: 'HyP2' is not known"),
         ('DPSH = "l1"', "DPSH = 1", r"\[penalty\] by_loss.DPSH must be a string"),
         ('"DPSH", "DCH"', '"ADSH", "DPSH"', "ADSH takes no penalty"),
+        ('"DPSH", "DCH"', '"cibhash", "DPSH"', "CIBHash takes no penalty, it is chosen by labels"),
         ("[hswd]", "hswd = 3\n[other]", "has an unknown key"),
         ("[grid]", "grid = 3\n[penalty]\n[grids]", "this is not TOML|unknown key"),
         ("[hswd]", "[hswd", "this is not TOML"),

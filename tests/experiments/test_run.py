@@ -19,6 +19,7 @@ from h2q.datasets import load_dataset
 from h2q.evaluation import mean_average_precision
 from h2q.experiments import Plan, RunSummary, load_results, run_plan, status_of
 from h2q.experiments.networks import sign_codes_score
+from h2q.experiments.plan_file import parse_plan
 from h2q.experiments.records import Record
 from h2q.experiments.store import ExperimentFolder
 from h2q.files import read_tensors
@@ -240,3 +241,12 @@ def test_runs_that_are_killed_are_gone_on_with(tmp_path: Path) -> None:
     keys = [json.loads(line)["key"] for line in results.read_text().splitlines()]
     assert len(keys) == len(set(keys)) == N_TINY  # no cell was done twice
     assert kept <= set(keys)
+
+
+def test_losses_without_labels_train_heads_without_validation(tmp_path: Path) -> None:
+    text = TINY.replace('"DPSH"', '"CIBHash", "BiHalfUnsupervised"').replace('"penalty"', '"h2q-l2"')
+    plan = parse_plan(text.replace("[penalty]\nweights = [0.1]\n", "").replace("seeds = [0, 1, 2]", "seeds = [0]"))
+    assert run_plan(plan, tmp_path / "results", progress=False).failed == ()
+    rows = load_results(tmp_path / "results").rows
+    assert {row.network.validation_map for row in rows} == {None}
+    assert all(row.scores.map_real > 0.15 for row in rows)  # ten classes

@@ -144,13 +144,19 @@ def _fit_head(
     spec: NetworkSpec, dataset: ImageDataset, threads: int, penalty: "WeightedPenalty | None"
 ) -> tuple[Any, Embed]:
     from h2q.similarity.frozen import train_head
+    from h2q.similarity.losses import UNSUPERVISED_LOSSES
+    from h2q.similarity.unsupervised import train_unsupervised_head
 
     features = _features(spec.dataset, spec.backbone, spec.image_size, spec.resize_mode)
     train, held_out = (np.asarray(features[dataset.folds[fold]]) for fold in ("train", "validation"))
-    trained = train_head(
-        train, dataset.labels[dataset.folds["train"]], validation=_validation(held_out, dataset, penalty),
-        run=_run_options("cpu", threads), **_training_options(spec, penalty),
-    )  # fmt: skip
+    options, run = _training_options(spec, penalty), _run_options("cpu", threads)
+    if spec.loss in UNSUPERVISED_LOSSES:
+        trained = train_unsupervised_head(train, run=run, **options)
+    else:
+        trained = train_head(
+            train, dataset.labels[dataset.folds["train"]], validation=_validation(held_out, dataset, penalty),
+            run=run, **options,
+        )  # fmt: skip
     return trained, lambda positions: trained.embed(np.asarray(features[positions]))
 
 
@@ -203,8 +209,9 @@ def _training_options(spec: NetworkSpec, penalty: "WeightedPenalty | None") -> d
         "n_bits": spec.n_bits,
         "random_state": spec.seed,
         "settings": spec.settings,
-        "penalty": penalty,
     }
+    if penalty is not None:
+        options["penalty"] = penalty
     if spec.loss_options:
         options["loss_options"] = spec.loss_options
     return options

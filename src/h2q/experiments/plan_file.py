@@ -159,13 +159,16 @@ def _read_document(document: dict[str, Any]) -> Plan:
 
 
 def _loss(name: str, where: str) -> str:
-    """Return the name of a loss as the registry has it."""
-    from h2q.similarity.losses import LOSSES, loss_name
+    """Return the name of a loss, with labels or without, as the registry has it."""
+    from h2q.similarity.losses import LOSSES, UNSUPERVISED_LOSSES, loss_name
 
+    without_labels = {key.lower(): key for key in UNSUPERVISED_LOSSES}
+    if name.lower() in without_labels:
+        return without_labels[name.lower()]
     try:
         return loss_name(name)
     except ValueError:
-        raise PlanError(f"{where}: {unknown(name, LOSSES)}") from None
+        raise PlanError(f"{where}: {unknown(name, (*LOSSES, *UNSUPERVISED_LOSSES))}") from None
 
 
 def _by_loss(
@@ -270,13 +273,7 @@ def _check_values(plan: Plan) -> None:
                 raise PlanError(f"{where}: {unknown(name, known)}")
     for name in plan.datasets:
         _check_dataset(name)
-    if "ADSH" in plan.losses and (
-        "hswd" in plan.quantizers or ("penalty" in plan.quantizers and plan.has_penalty("ADSH"))
-    ):
-        raise PlanError(
-            '[grid] losses: ADSH takes no penalty, its loss has one; leave it out, or "hswd" out of the quantizers, '
-            'and set ADSH = "none" in [penalty.by_loss]'
-        )
+    _check_losses(plan)
     for lists in (plan.weights, plan.weights_by_loss, plan.tanh_weights_by_loss):
         for name, weights in lists.items():
             if any(not 0 < weight < float("inf") for weight in weights):
@@ -285,6 +282,23 @@ def _check_values(plan: Plan) -> None:
                     f"[{table}] weights must be above 0 (weight 0 is the quantizer sign); got {list(weights)} for "
                     f"{name}"
                 )
+
+
+def _check_losses(plan: Plan) -> None:
+    """Check that losses that take no penalty get none, and that those without labels train heads."""
+    from h2q.similarity.losses import UNSUPERVISED_LOSSES
+
+    for loss in ("ADSH", *UNSUPERVISED_LOSSES):
+        if loss not in plan.losses:
+            continue
+        reason = "its loss has one" if loss == "ADSH" else "it is chosen by labels"
+        if "hswd" in plan.quantizers or ("penalty" in plan.quantizers and plan.has_penalty(loss)):
+            raise PlanError(
+                f'[grid] losses: {loss} takes no penalty, {reason}; leave it out, or "hswd" out of the quantizers, '
+                f'and set {loss} = "none" in [penalty.by_loss]'
+            )
+        if loss in UNSUPERVISED_LOSSES and plan.preset != "head":
+            raise PlanError(f'[training] preset: {loss} trains heads only; leave it out, or set preset = "head"')
 
 
 def _check_settings(plan: Plan) -> None:
@@ -300,13 +314,18 @@ def _check_options(plan: Plan) -> None:
     """Check options of losses and penalties: each is built once."""
     from h2q.similarity.frozen import build_loss
     from h2q.similarity.labels import as_class_labels
+    from h2q.similarity.losses import UNSUPERVISED_LOSSES
     from h2q.similarity.penalties import PENALTIES, WeightedPenalty
 
     for loss in plan.loss_options:
         if loss not in plan.losses:
             raise PlanError(f"[loss_options]: {unknown(loss, plan.losses)}")
         try:
-            build_loss(loss, min(plan.bits), as_class_labels([0, 0, 1, 1]), plan.preset_for(loss).loss_options)
+            options = plan.preset_for(loss).loss_options
+            if loss in UNSUPERVISED_LOSSES:
+                UNSUPERVISED_LOSSES[loss](**options)
+            else:
+                build_loss(loss, min(plan.bits), as_class_labels([0, 0, 1, 1]), options)
         except (TypeError, ValueError) as error:
             raise PlanError(f"[loss_options.{loss}]: {error}") from error
     for penalty, options in plan.penalty_options.items():
