@@ -8,6 +8,7 @@ import doctest
 import importlib
 import importlib.util
 import inspect
+import re
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -82,3 +83,14 @@ def test_every_public_name_has_an_example(public: dict[str, Any]) -> None:
 def test_the_example_of_another_name_calls_it(public: dict[str, Any], name: str, shown_by: str) -> None:
     text = "".join(example.source for example in examples(public[shown_by]))
     assert f"{name.rpartition('.')[2]}(" in text
+
+
+def test_a_loss_has_its_formula_its_source_and_every_option(site_pages: ModuleType) -> None:
+    for name, identifier in site_pages.losses().items():
+        module, _, attribute = identifier.rpartition(".")
+        loss = getattr(importlib.import_module(module), attribute)
+        text = inspect.getdoc(loss) or ""
+        assert "::\n" in text, f"{name} has no formula"
+        assert "Source: " in text, f"{name} names no paper"
+        options = [option for option in inspect.signature(loss).parameters if option not in ("args", "kwargs")]
+        assert all(re.search(rf"^[\w, ]*\b{option}\b[\w, ]*( :|$)", text, re.MULTILINE) for option in options), name
