@@ -1,10 +1,12 @@
 """Pages of the documentation site that are made, not written: a hook of MkDocs (mkdocs.yml).
 
 `index.md` is README.md, `benchmarks/` holds the Markdown of the benchmarks, and `reference/` has a page for every room
-with public names, for every loss and for every command. The site has no second copy of anything.
+with public names, for every loss and for every command; `notebooks/` shows the text and the code of the notebooks.
+The site has no second copy of anything.
 """
 
 import ast
+import json
 import re
 from pathlib import Path
 
@@ -17,10 +19,10 @@ PACKAGE = ROOT / "src" / "h2q"
 # In the order of the data.
 ROOMS = (
     "quantization", "index", "hamming", "evaluation", "comparison", "similarity", "hasher", "datasets", "plots",
-    "converters", "encoding", "integrations",
+    "converters", "collections", "encoding", "integrations", "experiments",
 )  # fmt: skip
 # Folders beside docs/, which the site has inside: links from the pages are changed accordingly.
-OUTSIDE = re.compile(r"\]\((?:\.\./)+(benchmarks/[\w/.]+\.md)")
+OUTSIDE = re.compile(r"\]\((?:\.\./)*(?:(benchmarks/[\w/.]+)\.md|examples/(notebooks/\w+)\.ipynb)")
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
@@ -29,6 +31,8 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     reference.append({"Commands": [f"reference/commands/{name}.md" for name in commands()]})
     reference.append({"Library": [f"reference/{room}.md" for room in ROOMS]})
     reference.append({"Each loss": [f"reference/losses/{name}.md" for name in losses()]})
+    start = next(entry["Start"] for entry in config.nav or [] if "Start" in entry)
+    start.append({"Notebooks": [f"notebooks/{path.stem}.md" for path in notebooks()]})
     reproduce = next(entry["Reproduce"] for entry in config.nav or [] if "Reproduce" in entry)
     reproduce.append({"Benchmarks": [path.relative_to(ROOT).as_posix() for path in benchmarks()]})
     return config
@@ -39,6 +43,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     pages = {"index.md": (ROOT / "README.md").read_text().replace("](docs/", "](")}
     pages["CITATION.cff"] = (ROOT / "CITATION.cff").read_text()
     pages |= {path.relative_to(ROOT).as_posix(): path.read_text().replace("../docs/", "../") for path in benchmarks()}
+    pages |= {f"notebooks/{path.stem}.md": notebook_text(path) for path in notebooks()}
     for room in ROOMS:
         names = (f"::: {name}\n" for name in public_names(PACKAGE / room))
         pages[f"reference/{room}.md"] = "\n".join([f"# h2q.{room}\n", *names])
@@ -52,14 +57,26 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Lead the links to the benchmarks to their pages on the site."""
+    """Lead the links to the benchmarks and the notebooks to their pages on the site."""
     depth = page.file.src_uri.count("/")
-    return OUTSIDE.sub(lambda link: f"]({'../' * depth}{link[1]}", markdown)
+    return OUTSIDE.sub(lambda link: f"]({'../' * depth}{link[1] or link[2]}.md", markdown)
 
 
 def benchmarks() -> list[Path]:
     """Return the files of measurements, the summary first."""
     return [ROOT / "benchmarks" / "RESULTS.md", *sorted((ROOT / "benchmarks" / "results").glob("*.md"))]
+
+
+def notebooks() -> list[Path]:
+    """Return the notebooks, the one that needs no training first."""
+    return sorted((ROOT / "examples" / "notebooks").glob("*.ipynb"), reverse=True)
+
+
+def notebook_text(path: Path) -> str:
+    """Return the text and the code of a notebook, which has no outputs."""
+    cells = [(cell["cell_type"], "".join(cell["source"])) for cell in json.loads(path.read_text())["cells"]]
+    parts = [f"```python\n{source}\n```" if kind == "code" else source for kind, source in cells]
+    return "\n\n".join([*parts, f"Run it: `jupyter lab examples/notebooks/{path.name}` in a checkout.\n"])
 
 
 def public_names(room: Path) -> list[str]:

@@ -64,7 +64,7 @@ def compare(
     """Compare sign, random rotation, ITQ, H²Q and refined codes on your embeddings.
 
     Holds some rows out as queries; fits on the others and searches them by Hamming distance, by estimated distances
-    and with re-ranking. Says who wins beyond noise.
+    and with re-ranking. Names those that lead beyond noise.
     """
     from h2q.comparison import compare_quantizers, default_contenders, itq_options
 

@@ -20,6 +20,11 @@ class DuplicateGroup:
         The pictures; the best first: the one with the most pixels, of these the largest file, of these the oldest.
     distance : int
         Largest distance in bits of two neighbors in the group.
+
+    Examples
+    --------
+    >>> DuplicateGroup(("cat.png", "cat-small.png"), distance=3).paths[0]
+    'cat.png'
     """
 
     paths: tuple[str, ...]
@@ -35,6 +40,17 @@ def find_duplicates(index: BinaryIndex, radius: int) -> Sequence[DuplicateGroup]
         Index of a collection of pictures.
     radius : int
         Largest distance of a pair, in bits.
+
+    Examples
+    --------
+    >>> import datetime
+    >>> names, pixels, size = ["cat.png", "cat-small.png", "dog.png"], [640, 320, 640], [9000, 4000, 8000]
+    >>> taken = [datetime.datetime(2026, 1, 1)] * 3
+    >>> index = BinaryIndex(8)
+    >>> metadata = {"width": pixels, "height": pixels, "size": size, "modified": taken}
+    >>> ids = index.add(np.array([[0b0000], [0b0001], [0b1111]], dtype=np.uint8), names, metadata)
+    >>> [group.paths for group in find_duplicates(index, radius=1)]
+    [('cat.png', 'cat-small.png')]
     """
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components

@@ -49,6 +49,12 @@ class Update:
         Number of pictures that were as before.
     unreadable : tuple of str
         Files that could not be read, each with the reason.
+
+    Examples
+    --------
+    >>> update = Update(added=3, changed=0, removed=1, kept=96, unreadable=("cut.jpg (does not decode)",))
+    >>> update.added + update.kept
+    99
     """
 
     added: int
@@ -78,6 +84,19 @@ class PictureCollection:
         If there is no collection, and no folder is given.
     ValueError
         If the collection was made with another network or size.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from h2q.datasets import load_dataset
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> for number, digit in enumerate(load_dataset("digits").images[:20]):
+    ...     digit.save(folder / f"{number:02}.png")
+    >>> collection = PictureCollection(folder / "digits.h2q", folder, image_size=32)
+    >>> with warnings.catch_warnings(action="ignore"):  # 20 pictures are few
+    ...     update = collection.update()
+    >>> update.added, collection.search(folder / "03.png", k=1).ids[0, 0]
+    (20, '03.png')
     """
 
     def __init__(

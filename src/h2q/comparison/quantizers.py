@@ -25,6 +25,11 @@ class Contender:
         Name in `h2q.quantization.quantizer_names`.
     options : mapping
         Parameters of the quantizer other than `n_bits` and `random_state`.
+
+    Examples
+    --------
+    >>> Contender("ITQ, five starts", "itq", {"n_init": 5}).make(32, random_state=0)
+    ITQQuantizer(n_bits=32, n_init=5, random_state=0)
     """
 
     label: str

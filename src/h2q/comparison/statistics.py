@@ -34,6 +34,11 @@ class QueryComparison:
         Mean of the first minus mean of the second.
     low, high : float
         Bootstrap percentile interval of the difference, over queries.
+
+    Examples
+    --------
+    >>> QueryComparison(difference=0.02, low=-0.01, high=0.05).is_better
+    False
     """
 
     difference: float
@@ -162,6 +167,11 @@ class CellComparison:
     p_value : float
         Two-sided sign test over the cells that differ: probability of so uneven a count if both were equally good.
         Cells that share a network count as independent.
+
+    Examples
+    --------
+    >>> compare_cells({1: 0.5, 2: 0.75}, {1: 0.25, 2: 0.75}).share_better
+    0.5
     """
 
     n_cells: int

@@ -33,6 +33,13 @@ class Trial:
         All scores of the fit.
     by_labels : bool
         Whether mean average precision by labels counts; else recall.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> trial = tune(load_digits().data, 4, quantizers=["sign"]).trials[0]
+    >>> trial.name, trial.value("asymmetric").value > trial.value("hamming").value
+    ('sign', True)
     """
 
     contender: Contender
@@ -85,6 +92,13 @@ class TuningResult:
         Seed of queries and quantizers.
     seconds : float
         Time taken.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> result = tune(load_digits().data, 4, quantizers=["sign", "random"])
+    >>> result.measure, result.n_queries, len(result.trials)
+    ('recall@10', 359, 2)
     """
 
     trials: tuple[Trial, ...]

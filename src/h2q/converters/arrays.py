@@ -83,7 +83,13 @@ def to_usearch(codes: Any, n_bits: int) -> NDArray[np.uint8]:
 
 
 def from_usearch(values: Any, n_bits: int) -> NDArray[np.uint8]:
-    """Return the codes in an array of USearch (``dtype="b1"``); see `to_usearch`."""
+    """Return the codes in an array of USearch (``dtype="b1"``); see `to_usearch`.
+
+    Examples
+    --------
+    >>> from_usearch(np.array([[3]], dtype=np.uint8), 8)
+    array([[3]], dtype=uint8)
+    """
     return as_codes(values, n_bits, "values")
 
 
@@ -99,7 +105,13 @@ def to_ubinary(codes: Any, n_bits: int) -> NDArray[np.uint8]:
 
 
 def from_ubinary(values: Any, n_bits: int) -> NDArray[np.uint8]:
-    """Return the codes in embeddings of ``precision="ubinary"``; see `to_ubinary`."""
+    """Return the codes in embeddings of ``precision="ubinary"``; see `to_ubinary`.
+
+    Examples
+    --------
+    >>> from_ubinary(np.array([[3]], dtype=np.uint8), 8)
+    array([[3]], dtype=uint8)
+    """
     return as_codes(values, n_bits, "values")
 
 

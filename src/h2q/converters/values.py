@@ -65,7 +65,13 @@ def to_milvus(codes: Any, n_bits: int) -> list[bytes]:
 
 
 def from_milvus(values: Iterable[Any], n_bits: int) -> NDArray[np.uint8]:
-    """Return the codes in values of a BINARY_VECTOR, byte strings or lists of one; see `to_milvus`."""
+    """Return the codes in values of a BINARY_VECTOR, byte strings or lists of one; see `to_milvus`.
+
+    Examples
+    --------
+    >>> from_milvus([b"\\x01\\x02"], 16)
+    array([[1, 2]], dtype=uint8)
+    """
     rows = (value[0] if isinstance(value, list) and len(value) == 1 else value for value in values)
     return from_rows(rows, n_bits, "values")
 
@@ -84,7 +90,13 @@ def to_sqlite_vec(codes: Any, n_bits: int) -> list[bytes]:
 
 
 def from_sqlite_vec(values: Iterable[Any], n_bits: int) -> NDArray[np.uint8]:
-    """Return the codes in blobs of sqlite-vec; see `to_sqlite_vec`."""
+    """Return the codes in blobs of sqlite-vec; see `to_sqlite_vec`.
+
+    Examples
+    --------
+    >>> from_sqlite_vec([b"\\x01"], 8)
+    array([[128]], dtype=uint8)
+    """
     return from_rows(values, n_bits, "values", reverse=True)
 
 
@@ -135,7 +147,13 @@ def to_pgvector_binary(codes: Any, n_bits: int) -> list[bytes]:
 
 
 def from_pgvector_binary(values: Iterable[Any], n_bits: int) -> NDArray[np.uint8]:
-    """Return the codes in binary fields of ``bit(n_bits)``; see `to_pgvector_binary`."""
+    """Return the codes in binary fields of ``bit(n_bits)``; see `to_pgvector_binary`.
+
+    Examples
+    --------
+    >>> from_pgvector_binary([b"\\x00\\x00\\x00\\x03\\xa0"], 3)
+    array([[160]], dtype=uint8)
+    """
     length, rows = n_bits.to_bytes(4, "big"), []
     for number, value in enumerate(values):
         if not isinstance(value, (bytes, bytearray, memoryview)) or bytes(value[:4]) != length:
@@ -178,7 +196,13 @@ def to_base64_binary(codes: Any, n_bits: int) -> list[str]:
 
 
 def from_base64_binary(values: Iterable[Any], n_bits: int) -> NDArray[np.uint8]:
-    """Return the codes in base64 with the least significant bit first; see `to_base64_binary`."""
+    """Return the codes in base64 with the least significant bit first; see `to_base64_binary`.
+
+    Examples
+    --------
+    >>> from_base64_binary(["AQ=="], 8)
+    array([[128]], dtype=uint8)
+    """
     rows = _decoded(values, lambda text: base64.b64decode(text, validate=True), "base64")
     return from_rows(rows, n_bits, "values", reverse=True)
 
@@ -198,7 +222,13 @@ def to_bson(codes: Any, n_bits: int) -> list[bytes]:
 
 
 def from_bson(values: Iterable[Any], n_bits: int) -> NDArray[np.uint8]:
-    """Return the codes in BSON vectors of dtype PACKED_BIT; see `to_bson`."""
+    """Return the codes in BSON vectors of dtype PACKED_BIT; see `to_bson`.
+
+    Examples
+    --------
+    >>> from_bson([b"\\x10\\x05\\xa0"], 3)
+    array([[160]], dtype=uint8)
+    """
     header, rows = bytes([_PACKED_BIT, -n_bits % 8]), []
     for number, value in enumerate(values):
         if not isinstance(value, bytes) or value[:2] != header:
@@ -225,7 +255,13 @@ def to_azure(codes: Any, n_bits: int) -> list[list[int]]:
 
 
 def from_azure(values: Iterable[Any], n_bits: int) -> NDArray[np.uint8]:
-    """Return the codes in lists of bytes; see `to_azure`."""
+    """Return the codes in lists of bytes; see `to_azure`.
+
+    Examples
+    --------
+    >>> from_azure([[1, 255]], 16)
+    array([[  1, 255]], dtype=uint8)
+    """
     return from_rows(_decoded(values, lambda row: bytes(list(row)), "a list of bytes from 0 to 255"), n_bits, "values")
 
 

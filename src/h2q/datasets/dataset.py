@@ -37,6 +37,13 @@ class ImageDataset:
     skipped : tuple of str
         What was left out, each with its reason: broken and missing images, damaged lines of lists (empty unless
         ``skip_broken=True``).
+
+    Examples
+    --------
+    >>> from h2q.datasets import load_dataset
+    >>> data = load_dataset("digits")
+    >>> len(data), data.n_classes, data.labels[data.folds["query"]].shape
+    (1797, 10, (100,))
     """
 
     name: str

@@ -38,7 +38,19 @@ _ORIENTATION = 0x0112  # the EXIF tag
 
 
 class BrokenImageError(ValueError):
-    """An image does not decode; the message names its file."""
+    """An image does not decode; the message names its file.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> (folder / "cut.jpg").write_bytes(b"no image")
+    8
+    >>> FileImages(folder, ["cut.jpg"])[0]
+    Traceback (most recent call last):
+    ...
+    h2q.datasets.images.BrokenImageError: ...
+    """
 
 
 @cache

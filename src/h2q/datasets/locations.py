@@ -22,6 +22,11 @@ def search_folders() -> tuple[Path, ...]:
     ------
     FileNotFoundError
         If ``H2Q_DATA`` names a folder that does not exist.
+
+    Examples
+    --------
+    >>> all(folder.is_dir() for folder in search_folders())
+    True
     """
     named = os.environ.get("H2Q_DATA")
     if named:
@@ -72,7 +77,13 @@ def find_data(relative_path: str) -> Path | None:
 
 
 def cache_folder() -> Path:
-    """Return the folder for what can be computed again: ``H2Q_CACHE``, or ``~/.cache/h2q``; made if missing."""
+    """Return the folder for what can be computed again: ``H2Q_CACHE``, or ``~/.cache/h2q``; made if missing.
+
+    Examples
+    --------
+    >>> cache_folder().is_dir()
+    True
+    """
     named = os.environ.get("H2Q_CACHE")
     folder = Path(named).expanduser() if named else Path.home() / ".cache" / "h2q"
     folder.mkdir(parents=True, exist_ok=True)

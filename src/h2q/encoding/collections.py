@@ -36,6 +36,11 @@ class Part:
         Number of the first row in the whole collection.
     n_rows : int
         Number of rows.
+
+    Examples
+    --------
+    >>> Part(file=0, first=0, stop=4, first_row=0, n_rows=4).n_rows
+    4
     """
 
     file: int
@@ -68,6 +73,14 @@ class Collection(ABC):
     ----------
     files : list of Path
         The files, in the order of the rows.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> np.save(folder / "a.npy", np.ones((5, 3), np.float32))
+    >>> [batch.shape for batch in open_collection(folder).embeddings()]
+    [(5, 3)]
     """
 
     def __init__(self, files: list[Path]) -> None:

@@ -44,6 +44,16 @@ class EncodedDataset:
         Number of shards.
     n_resumed : int
         Shards that an earlier run had written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from h2q.quantization import SignQuantizer
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> np.save(folder / "a.npy", np.random.default_rng(0).normal(size=(50, 8)).astype(np.float32))
+    >>> encode_dataset(folder / "a.npy", SignQuantizer(), folder / "codes").n_items
+    50
     """
 
     folder: Path

@@ -160,6 +160,18 @@ def read_shards(folder: Path | str) -> Iterator[tuple[EncodedItems, Any]]:
         If the run that writes the folder has not come to its end.
     FileFormatError
         If a shard does not match its checksum.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from h2q.encoding import encode_dataset
+    >>> from h2q.quantization import SignQuantizer
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> np.save(folder / "a.npy", np.random.default_rng(0).normal(size=(50, 8)).astype(np.float32))
+    >>> written = encode_dataset(folder / "a.npy", SignQuantizer(), folder / "codes")
+    >>> [items.codes.shape for items, columns in read_shards(written.folder)]
+    [(50, 1)]
     """
     import pyarrow.parquet as pq
 

@@ -33,6 +33,14 @@ class CutEvaluation(Summarized):
     recall : Recall
     ndcg : NormalizedDiscountedCumulativeGain or None
         None within a radius.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> codes = np.array([[0b00], [0b01], [0b11]], dtype=np.uint8)
+    >>> at = evaluate_codes(codes[:1], codes, [1], [1, 0, 1], n_bits=8, ks=[2]).at_k[2]
+    >>> at.precision.value, at.recall.value
+    (0.5, 0.5)
     """
 
     mean_average_precision: MeanAveragePrecision
@@ -55,6 +63,14 @@ class CodesEvaluation:
         Metrics of the first k items; None: of all.
     within_radius : mapping of int to CutEvaluation
         Metrics of the items within a Hamming radius.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> codes = np.array([[0b00], [0b01], [0b11]], dtype=np.uint8)
+    >>> evaluation = evaluate_codes(codes[:1], codes, [1], [1, 0, 1], n_bits=8)
+    >>> evaluation.within_radius[1].precision.value
+    0.5
     """
 
     at_k: Mapping[int | None, CutEvaluation]

@@ -55,6 +55,12 @@ class CodesDiagnosis(Summarized):
         Share of bits that are the signs of the rotated embeddings; 1 if the codes were computed from them.
     findings : tuple of str
         Observations in words, the most serious first.
+
+    Examples
+    --------
+    >>> diagnosis = diagnose_codes(np.array([[0b1], [0b1], [0b0]], dtype=np.uint8), n_bits=8)
+    >>> diagnosis.distinct_codes, diagnosis.largest_bucket
+    (2, 2)
     """
 
     n_items: int

@@ -132,6 +132,14 @@ class MeanAveragePrecision(MeanOverQueries):
         Treatment of queries without any relevant item in the database.
     n_bits : int or None
         Bits of the codes; None for a ranking by embeddings or scores.
+
+    Examples
+    --------
+    >>> from h2q.evaluation import mean_average_precision
+    >>> codes = np.array([[0b00], [0b01], [0b11]], dtype=np.uint8)
+    >>> mean_average_precision(codes[:1], codes, [1], [0, 1, 1], n_bits=8)
+    MeanAveragePrecision(value=0.5833, n_queries=1, n_database=3, ties='expected',
+    divisor='retrieved', empty='zero', n_bits=8)
     """
 
     n_database: int
@@ -173,12 +181,28 @@ class MeanAtCut(MeanOverQueries):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Precision(MeanAtCut):
-    """The share of relevant items among those that count; a query for which no item counts has no value."""
+    """The share of relevant items among those that count; a query for which no item counts has no value.
+
+    Examples
+    --------
+    >>> from h2q.evaluation import precision
+    >>> codes = np.array([[0b00], [0b01], [0b11]], dtype=np.uint8)
+    >>> precision(codes[:1], codes, [1], [0, 1, 1], n_bits=8, k=2).value
+    0.5
+    """
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Recall(MeanAtCut):
-    """The share of the relevant items that count; a query without relevant items in the database has no value."""
+    """The share of the relevant items that count; a query without relevant items in the database has no value.
+
+    Examples
+    --------
+    >>> from h2q.evaluation import recall
+    >>> codes = np.array([[0b00], [0b01], [0b11]], dtype=np.uint8)
+    >>> recall(codes[:1], codes, [1], [0, 1, 1], n_bits=8, radius=2).value
+    1.0
+    """
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -199,6 +223,13 @@ class NormalizedDiscountedCumulativeGain(MeanOverQueries):
         Treatment of queries without any relevant item in the database.
     n_bits : int
         Bits of the codes.
+
+    Examples
+    --------
+    >>> from h2q.evaluation import ndcg
+    >>> codes = np.array([[0b00], [0b01], [0b11]], dtype=np.uint8)
+    >>> round(ndcg(codes[:1], codes, [1], [1, 0, 1], n_bits=8).value, 4)
+    0.9197
     """
 
     n_database: int
@@ -231,6 +262,14 @@ class PrecisionRecallCurve(Summarized):
         Treatment of queries without relevant items, or with no item within a radius.
     n_bits : int
         Bits of the codes.
+
+    Examples
+    --------
+    >>> from h2q.evaluation import precision_recall_curve
+    >>> codes = np.array([[0b00], [0b01], [0b11]], dtype=np.uint8)
+    >>> curve = precision_recall_curve(codes[:1], codes, [1], [1, 0, 1], n_bits=8)
+    >>> curve.cuts, curve.recall
+    (array([1, 2, 3]), array([0.5, 0.5, 1. ]))
     """
 
     cuts: NDArray[np.int64]
@@ -261,6 +300,12 @@ class NeighborRecall(MeanOverQueries):
         Number of true neighbors of each query.
     n_found : int
         Number of items that the search returned for each query.
+
+    Examples
+    --------
+    >>> from h2q.evaluation import neighbor_recall
+    >>> neighbor_recall([[0, 1], [2, 3]], [[1, 7], [3, 2]]).value
+    0.75
     """
 
     k: int

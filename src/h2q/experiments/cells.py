@@ -26,7 +26,13 @@ def digest(value: Any) -> str:
 
 @dataclass(frozen=True, order=True)
 class Setting:
-    """What quantizers are compared within: everything but the quantizer and the seed."""
+    """What quantizers are compared within: everything but the quantizer and the seed.
+
+    Examples
+    --------
+    >>> Setting("cifar10", "efficientnet-lite0", "DCH", 16).n_bits
+    16
+    """
 
     dataset: str
     backbone: str
@@ -62,6 +68,13 @@ class NetworkSpec:
         Whether networks with one of `weights` end in a tanh, see `h2q.similarity.penalties.WeightedPenalty`.
     tanh_weights : tuple of float
         Weights of the penalty to try with a tanh, beside `weights` without one.
+
+    Examples
+    --------
+    >>> from h2q.experiments.plan_file import load_plan
+    >>> spec = next(cells_of(load_plan("cifar10"))).network
+    >>> spec.dataset, spec.backbone, spec.preset, spec.n_bits
+    ('cifar10', 'efficientnet-lite0', 'head', 16)
     """
 
     dataset: str
@@ -126,6 +139,13 @@ class Cell:
         See `h2q.evaluation.mean_average_precision`.
     options : mapping
         Parameters of the quantizer.
+
+    Examples
+    --------
+    >>> from h2q.experiments.plan_file import load_plan
+    >>> cell = next(cells_of(load_plan("cifar10")))
+    >>> cell.quantizer, cell.k, cell.network.loss
+    ('real', 5000, 'CosineEmbedding')
     """
 
     network: NetworkSpec

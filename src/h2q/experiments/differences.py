@@ -23,6 +23,13 @@ class QuantizerDifference:
         Tie policy of the mAP; "–" for the real-valued embeddings.
     comparison : CellComparison
         First experiment minus second, over the cells that both have.
+
+    Examples
+    --------
+    >>> from h2q.comparison import compare_cells
+    >>> comparison = compare_cells({"DCH": 0.5, "DPSH": 0.75}, {"DCH": 0.25, "DPSH": 0.5})
+    >>> QuantizerDifference("itq", "expected", comparison).comparison.mean
+    0.25
     """
 
     quantizer: str
@@ -55,7 +62,16 @@ def compare_results(first: Results, second: Results) -> tuple[QuantizerDifferenc
 
 
 def difference_table(differences: Sequence[QuantizerDifference]) -> Table:
-    """Return a table of differences, one row a quantizer and tie policy."""
+    """Return a table of differences, one row a quantizer and tie policy.
+
+    Examples
+    --------
+    >>> from h2q.comparison import compare_cells
+    >>> comparison = compare_cells({"DCH": 0.5, "DPSH": 0.75}, {"DCH": 0.25, "DPSH": 0.5})
+    >>> table = difference_table([QuantizerDifference("itq", "expected", comparison)])
+    >>> table.columns[3], table.rows[0][3].text
+    ('A − B', '+25.00')
+    """
     rows = [
         (
             Value(label(each.quantizer)), Value(each.ties), Value(str(each.comparison.n_cells)),

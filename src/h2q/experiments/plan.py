@@ -107,6 +107,13 @@ class Plan:
         Cut of mAP@k; None: 5,000, and 1,000 on ImageNet-100.
     divisor, empty : str
         See `h2q.evaluation.mean_average_precision`.
+
+    Examples
+    --------
+    >>> from h2q.experiments import load_plan
+    >>> plan = load_plan("paper")
+    >>> plan.preset, plan.datasets, plan.seeds
+    ('paper', ('cifar10', 'nus-wide', 'coco', 'imagenet-100'), (0, 1, 2, 3))
     """
 
     name: str

@@ -59,6 +59,11 @@ def read_plan(source: str | os.PathLike[str]) -> str:
         If there is no such file or plan.
     PlanError
         If the file is not text.
+
+    Examples
+    --------
+    >>> read_plan("cifar10").splitlines()[0].startswith("#")
+    True
     """
     name = os.fspath(source)
     path: Any = resources.files("h2q.experiments") / "plans" / f"{name}.toml" if name in PLANS else Path(name)

@@ -22,6 +22,11 @@ class DataVersion:
         Size of each fold.
     folds_digest : str
         Digest of the rows of each fold.
+
+    Examples
+    --------
+    >>> DataVersion("1f3a", {"train": 500, "query": 100}, "77b0").folds["query"]
+    100
     """
 
     fingerprint: str
@@ -57,6 +62,12 @@ class NetworkSummary:
         Every form of the penalty with its score; empty without a penalty.
     tanh : bool
         Whether the network that is kept ends in a tanh.
+
+    Examples
+    --------
+    >>> summary = NetworkSummary("1f3a", validation_map=0.64, best_epoch=24, train_seconds=12.0, embed_seconds=0.5)
+    >>> summary.weight is None
+    True
     """
 
     key: str
@@ -91,6 +102,11 @@ class CellScores:
         Of the database.
     distinct_codes : int or None
         Codes in use in the database.
+
+    Examples
+    --------
+    >>> CellScores(map_real=0.675, map_embeddings=0.688, map_expected=0.670).map_expected
+    0.67
     """
 
     map_real: float
@@ -110,7 +126,13 @@ class CellScores:
 
 @dataclass(frozen=True)
 class CellSeconds:
-    """Seconds that a cell took: wall-clock time of the parts (None for the real-valued embeddings), processor time."""
+    """Seconds that a cell took: wall-clock time of the parts (None for the real-valued embeddings), processor time.
+
+    Examples
+    --------
+    >>> CellSeconds(score=1.5, processor=2.0, fit=0.3, encode=0.1).fit
+    0.3
+    """
 
     score: float
     processor: float

@@ -167,6 +167,12 @@ class Status:
         For each quantizer: its name, its finished cells, its cells.
     failed : tuple of (Cell, str)
         Cells whose last try failed, each with the error.
+
+    Examples
+    --------
+    >>> status = Status("cifar10", n_cells=4, n_done=3, by_quantizer=(("sign", 2, 2), ("itq", 1, 2)), failed=())
+    >>> [name for name, done, cells in status.by_quantizer if done < cells]
+    ['itq']
     """
 
     name: str

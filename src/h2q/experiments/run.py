@@ -45,6 +45,12 @@ class RunSummary:
         Cells that failed, each with the error.
     seconds : float
         Wall-clock time of the run.
+
+    Examples
+    --------
+    >>> summary = RunSummary(n_cells=400, n_done=399, n_new=10, failed=(("DCH / 16 bits", "killed"),), seconds=60.0)
+    >>> summary.n_cells - summary.n_done
+    1
     """
 
     n_cells: int
@@ -82,6 +88,35 @@ def run_plan(plan: Plan, folder: str | os.PathLike[str], *, processes: int = 1, 
         If data or packages are missing.
     FileExistsError
         If the folder holds something else.
+
+    Examples
+    --------
+    Two cells on handwritten digits, their results and their report:
+
+    >>> import tempfile
+    >>> from h2q.experiments import compare_results, load_results, parse_plan, status_of, write_report
+    >>> plan = parse_plan('''
+    ... name = "digits"
+    ... [grid]
+    ... datasets = ["digits"]
+    ... losses = ["DPSH"]
+    ... bits = [16]
+    ... quantizers = ["real", "sign"]
+    ... [training]
+    ... image_size = 32
+    ... epochs = 1
+    ... ''')
+    >>> folder = Path(tempfile.mkdtemp()) / "digits"
+    >>> summary = run_plan(plan, folder)
+    >>> summary.n_done, status_of(folder).by_quantizer
+    (2, (('real', 1, 1), ('sign', 1, 1)))
+    >>> results = load_results(folder)
+    >>> [row.quantizer for row in results.rows]
+    ['real', 'sign']
+    >>> compare_results(results, results)[0].comparison.mean
+    0.0
+    >>> [path.name for path in write_report(folder)]
+    ['report.md', 'report.tex', 'report.html']
     """
     check_integer(processes, "processes", low=1)
     cells = list(cells_of(plan))

@@ -12,7 +12,16 @@ _REQUIRED = object()
 
 
 class PlanError(ValueError):
-    """A plan is wrong; the message names the file and the key."""
+    """A plan is wrong; the message names the file and the key.
+
+    Examples
+    --------
+    >>> from h2q.experiments import parse_plan
+    >>> parse_plan("name = ")
+    Traceback (most recent call last):
+    ...
+    h2q.experiments.toml_table.PlanError: this is not TOML: Invalid value (at end of document)
+    """
 
 
 def unknown(name: str, known: Collection[str]) -> str:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 __all__ = ["Chunk", "chunks_of"]
 
 _ALL_ALIVE = np.ones(0, np.bool_)
-# From so many queries on, and below this share of rows that count, taking them out once pays.
+# With at least this many queries, and at most this share of rows that count, taking those out once is faster.
 _MANY_QUERIES, _SHARE = 5, 0.9
 
 

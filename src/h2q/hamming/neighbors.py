@@ -17,7 +17,15 @@ _SHOWN_QUERIES, _SHOWN_ITEMS = 10, 6  # in a repr
 
 
 class Neighbor(NamedTuple):
-    """One item that a search returned: its id, and its distance from the query."""
+    """One item that a search returned: its id, and its distance from the query.
+
+    Examples
+    --------
+    >>> from h2q.hamming import nearest
+    >>> codes = np.array([[0b00], [0b01], [0b11]], dtype=np.uint8)
+    >>> nearest(codes[:1], codes, k=2)[0][1]
+    Neighbor(id=1, distance=1)
+    """
 
     id: Any
     distance: float

@@ -238,6 +238,13 @@ class RadiusScan:
     ------
     ValueError
         If n_bits is not from 1 to the bits of the codes.
+
+    Examples
+    --------
+    >>> scan = RadiusScan(np.array([[0b11000000]], dtype=np.uint8), radius=1, n_bits=2)
+    >>> scan.add(np.array([[0b10000000], [0b00111111]], dtype=np.uint8))
+    >>> scan.finish().ids
+    array([0])
     """
 
     def __init__(

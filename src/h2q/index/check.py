@@ -34,6 +34,11 @@ class Damage:
         What is wrong, and what is lost.
     lost_items : int
         Number of items that cannot be saved.
+
+    Examples
+    --------
+    >>> Damage("00000001.safetensors", "a checksum differs", lost_items=2).lost_items
+    2
     """
 
     file: str
@@ -61,6 +66,12 @@ class IndexCheck:
         Where the damaged files are after a repair.
     repaired : bool
         Whether the folder now holds a sound index of the items that are whole.
+
+    Examples
+    --------
+    >>> result = IndexCheck(Path("codes"), 3, 100, (Damage("00000001.safetensors", "a checksum differs", 2),), ())
+    >>> result.lost_items
+    2
     """
 
     folder: Path
@@ -107,6 +118,18 @@ def check_index(
         If it is not an index, or nothing of it can be saved: neither its manifest nor the copy of it can be read.
     TimeoutError
         If another process is still saving after `timeout` seconds.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from h2q.index import BinaryIndex
+    >>> folder = Path(tempfile.mkdtemp()) / "codes"
+    >>> index = BinaryIndex(8)
+    >>> ids = index.add(np.array([[1], [2], [3]], dtype=np.uint8))
+    >>> index.save(folder)
+    >>> result = check_index(folder)
+    >>> result.items, result.damages
+    (3, ())
     """
     folder = IndexFolder(Path(path).resolve())
     manifest, damages = _read_manifest(folder)

@@ -29,6 +29,13 @@ class Index(ABC):
 
     An index is a context manager. At the end of the block it is saved, if it has an address, and closed; where the
     block raises, it is closed without saving.
+
+    Examples
+    --------
+    >>> from h2q import open_index
+    >>> from h2q.index import BinaryIndex
+    >>> isinstance(BinaryIndex(8), Index)
+    True
     """
 
     @property

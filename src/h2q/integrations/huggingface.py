@@ -41,6 +41,15 @@ def save_pretrained(
     ------
     sklearn.exceptions.NotFittedError, TypeError, ValueError
         If the quantizer is not fitted, or the embeddings are not of its width.
+
+    Examples
+    --------
+    >>> import tempfile, h2q
+    >>> from sklearn.datasets import load_digits
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> save_pretrained(h2q.SignQuantizer(32).fit(load_digits().data), folder, trained_on="handwritten digits")
+    >>> sorted(path.name for path in folder.iterdir())
+    ['README.md', 'quantizer.safetensors']
     """
     check_is_fitted(quantizer)
     card = model_card(quantizer, embeddings=embeddings, trained_on=trained_on)
@@ -156,6 +165,14 @@ def model_card(quantizer: BaseQuantizer, *, embeddings: Any = None, trained_on: 
     str
         What it is, how to use it, and, with embeddings, recall@10 of the nearest embeddings. A tenth of the embeddings,
         at most 1,000, are queries.
+
+    Examples
+    --------
+    >>> import h2q
+    >>> from sklearn.datasets import load_digits
+    >>> card = model_card(h2q.SignQuantizer(32).fit(load_digits().data), trained_on="handwritten digits")
+    >>> card.splitlines()[4]
+    '# SignQuantizer, 64 dimensions to 32 bits'
     """
     name = type(quantizer).__name__
     bytes_per_item = (quantizer.n_bits_ + 7) // 8 + (quantizer.scalar_tables() is not None)

@@ -26,6 +26,16 @@ class QuantizedTexts:
         None.
     quantizer : BaseQuantizer
         The fitted quantizer, for later texts and for queries.
+
+    Examples
+    --------
+    >>> class Letters:  # stands for SentenceTransformer("all-MiniLM-L6-v2")
+    ...     def encode(self, texts, **options):
+    ...         return np.array([np.frombuffer(text.encode()[:16], np.uint8) for text in texts], np.float32)
+    >>> texts = [f"text number {i:04d}" for i in range(500)]
+    >>> quantized = quantize(Letters(), texts, n_bytes=3, random_state=0)
+    >>> len(quantized.index())
+    500
     """
 
     items: EncodedItems
@@ -116,6 +126,14 @@ def embed_texts(model: Any, texts: Sequence[str], *, batch_size: int = 32) -> ND
         If `texts` is one text, or one of them is not a text.
     ValueError
         If there are none.
+
+    Examples
+    --------
+    >>> class Lengths:  # stands for SentenceTransformer("all-MiniLM-L6-v2")
+    ...     def encode(self, texts, **options):
+    ...         return np.array([[len(text), 1] for text in texts], np.float32)
+    >>> embed_texts(Lengths(), ["a text", "another"]).shape
+    (2, 2)
     """
     if isinstance(texts, str):
         raise TypeError("texts must be a sequence of texts; got one text: put it into a list")

@@ -40,6 +40,11 @@ class H2QArguments(BaseArgs):
     ----------
     metric : Metric
         Cosine, squared Euclidean distance or inner product.
+
+    Examples
+    --------
+    >>> H2QArguments(metric=Metric.COSINE).metric.value
+    'cosine'
     """
 
     metric: Metric = Metric.COSINE
@@ -168,6 +173,17 @@ def load(folder: str | Path) -> Vicinity[Any]:
     -------
     Vicinity
         Items, metadata and back end.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from sklearn.datasets import load_digits
+    >>> folder = Path(tempfile.mkdtemp()) / "store"
+    >>> vectors = load_digits().data
+    >>> store = Vicinity(list(range(1797)), H2QBackend.from_vectors(vectors, n_bytes=5, random_state=0))
+    >>> store.save(folder)
+    >>> len(load(folder).items)
+    1797
     """
     path = Path(folder)
     content = json.loads((path / "data.json").read_text(encoding="utf-8"))

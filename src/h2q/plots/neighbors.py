@@ -27,6 +27,13 @@ class ImageRanking:
         For each query its images.
     labels : sequence of sequence of int
         Their classes.
+
+    Examples
+    --------
+    >>> from PIL import Image
+    >>> gray = Image.new("RGB", (32, 32), "#808080")
+    >>> len(ImageRanking("sign", images=[[gray, gray]], labels=[[0, 1]]).images[0])
+    2
     """
 
     title: str

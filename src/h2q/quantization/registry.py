@@ -37,6 +37,11 @@ class QuantizerInfo:
         Place in tables: lower comes first.
     options : tuple of str
         Parameters of the class other than its size, `n_bits` or `n_bytes`.
+
+    Examples
+    --------
+    >>> quantizer_info("h2q").label, quantizer_info("refined").in_bytes
+    ('H²Q', True)
     """
 
     name: str
@@ -71,6 +76,20 @@ def register(name: str, *, label: str, position: int = 1000) -> Callable[[Kind],
     ------
     ValueError
         If another class has this name.
+
+    Examples
+    --------
+    >>> from h2q.quantization import SignQuantizer
+    >>> try:
+    ...     @register("example", label="example")
+    ...     class ExampleQuantizer(SignQuantizer):
+    ...         '''The signs, under another name.'''
+    ...
+    ...     kind = quantizer_info("example").kind
+    ... finally:
+    ...     _ = _QUANTIZERS.pop("example")
+    >>> kind.__name__
+    'ExampleQuantizer'
     """
 
     def decorate(kind: Kind) -> Kind:

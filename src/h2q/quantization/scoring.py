@@ -31,6 +31,14 @@ class EncodedItems:
         One byte an item, the row of `BaseQuantizer.scalar_tables`; None: scale 1 and offset 0.
     fingerprint : str or None
         Names the quantizer that made them, so that an index of another one refuses them; None: unknown.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from h2q.quantization import RefinedQuantizer
+    >>> items = RefinedQuantizer(n_bytes=5, random_state=0).fit(load_digits().data).encode_items(load_digits().data)
+    >>> items.codes.shape, items.scalars.shape
+    ((1797, 4), (1797,))
     """
 
     codes: NDArray[np.uint8]
@@ -52,6 +60,15 @@ class AsymmetricQueries:
         Weight of each bit; the bit counts as +1 or -1.
     constants : ndarray of float32, shape (n_queries,)
         Part of the distance that is the same for all items.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from h2q.quantization import ITQQuantizer
+    >>> quantizer = ITQQuantizer(16, n_init=1, random_state=0).fit(load_digits().data)
+    >>> queries = quantizer.asymmetric_queries(load_digits().data[:5])
+    >>> queries.weights.shape, queries.constants.shape
+    ((5, 16), (5,))
     """
 
     weights: NDArray[np.float32]

@@ -46,6 +46,15 @@ class Schedule:
     polish_iterations : int
         Maximum number of Procrustes iterations over all rows at the end of a start. They lower the L2 error, whatever
         the objective.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from h2q.quantization import HouseholderQuantizer
+    >>> short = Schedule(rounds=5, steps=20, batch_size=128, rate=1.0)
+    >>> quantizer = HouseholderQuantizer(16, schedule=short, random_state=0).fit(load_digits().data)
+    >>> len(quantizer.loss_curve_)
+    5
     """
 
     rounds: int

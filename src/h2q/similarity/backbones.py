@@ -45,6 +45,12 @@ class Backbone:
     resize_mode : {"stretch", "crop"}
         How images come to that size: "stretch" does not keep the aspect ratio (bicubic); "crop" resizes the shorter
         side to 8/7 of the size (256 for 224; bilinear) and keeps the center, as torchvision's ImageNet transforms do.
+
+    Examples
+    --------
+    >>> backbone = load_backbone("efficientnet-lite0", image_size=64)
+    >>> backbone.n_features, backbone.image_size
+    (1280, 64)
     """
 
     name: str

@@ -134,6 +134,20 @@ def fine_tune(
         If there is only one class, there are fewer images than classes, or shapes do not fit.
     LossDivergedError
         If the loss becomes NaN or infinite.
+
+    Examples
+    --------
+    >>> from h2q.datasets import load_dataset
+    >>> data = load_dataset("digits")
+    >>> rows = data.folds["train"][:40]
+    >>> layers = nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(48, 16))
+    >>> trained = fine_tune(
+    ...     [data.images[row] for row in rows], data.labels[rows], loss="DPSH", n_bits=8,
+    ...     backbone=load_backbone(layers, image_size=8),
+    ...     settings=dataclasses.replace(settings_for("DPSH", "fine-tune"), epochs=1, min_steps=0, batch_size=20),
+    ... )
+    >>> trained.embed(data.images[:3]).shape
+    (3, 8)
     """
     check_n_bits(n_bits)
     classes = as_class_labels(labels, len(images))

@@ -43,6 +43,14 @@ class TrainedHead:
         The loss, with the state (proxies, schedule) of the epoch that was kept; `fine_tune` continues with it.
     history : TrainingHistory
         Epochs, validation score, time.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> features = np.random.default_rng(0).normal(size=(40, 12))
+    >>> trained = train_head(features, np.arange(40) % 2, loss="CosineEmbedding", n_bits=8)
+    >>> trained.embed(features).shape, type(trained.loss).__name__
+    ((40, 8), 'CosineEmbedding')
     """
 
     head: HashHead

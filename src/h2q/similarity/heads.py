@@ -124,6 +124,13 @@ class HashNetwork(nn.Module):
         Any module from image tensors to features (n, d).
     head : Module
         Any module from features to embeddings (n, k).
+
+    Examples
+    --------
+    >>> backbone = nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten())
+    >>> network = HashNetwork(backbone, HashHead(12, 4)).eval()
+    >>> network(torch.ones(2, 3, 8, 8)).shape
+    torch.Size([2, 4])
     """
 
     def __init__(self, backbone: nn.Module, head: nn.Module) -> None:

@@ -81,6 +81,12 @@ class TrainingSettings:
     augmentation : {"none", "mirror-crop"}
         What is done to images at random when a backbone is trained: "mirror-crop" mirrors half of them, and crops a
         window of 75 to 100 % of each side.
+
+    Examples
+    --------
+    >>> from dataclasses import replace
+    >>> replace(settings_for("DCH"), epochs=10, hidden=(256,)).hidden
+    (256,)
     """
 
     optimizer: Literal["adamw", "adam", "sgd", "rmsprop"] = "adamw"
@@ -175,6 +181,12 @@ class Preset:
         The weights that the penalty is tried with; empty where the preset names none.
     penalty_tanh : bool
         Whether networks trained with a penalty end in a tanh.
+
+    Examples
+    --------
+    >>> preset = preset_for("DCH", "paper")
+    >>> preset.settings.batch_size, preset.loss_options["gamma"], preset.penalty
+    (256, 10.0, 'dch')
     """
 
     settings: TrainingSettings

@@ -24,6 +24,11 @@ class Hardware:
         Lightning's name: "32-true", "16-mixed" (GPU) or "bf16-mixed".
     threads : int or None
         CPU threads of each process; None: torch's setting.
+
+    Examples
+    --------
+    >>> RunOptions(hardware=Hardware(accelerator="cpu", threads=2)).hardware.threads
+    2
     """
 
     accelerator: str = "auto"
@@ -93,6 +98,12 @@ class TrainingHistory:
         Wall-clock time of this call.
     initial_map : float or None
         Validation score of the weights that training started from, where these were a candidate.
+
+    Examples
+    --------
+    >>> history = TrainingHistory(({"epoch": 0, "loss": 0.7, "validation_map": 0.5},), 0, 0.5, seconds=1.2)
+    >>> history.epochs[history.best_epoch]["loss"]
+    0.7
     """
 
     epochs: tuple[Mapping[str, float], ...]

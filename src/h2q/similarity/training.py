@@ -32,7 +32,13 @@ __all__ = ["LossDivergedError", "Objective", "fit_network"]
 
 
 class LossDivergedError(ValueError):
-    """The loss became NaN or infinite; the message names the loss, the step and the checkpoint that is left."""
+    """The loss became NaN or infinite; the message names the loss, the step and the checkpoint that is left.
+
+    Examples
+    --------
+    >>> issubclass(LossDivergedError, ValueError)
+    True
+    """
 
 
 @dataclass(frozen=True)

@@ -86,6 +86,13 @@ class Validation:
     score : callable
         A `Score`; with a database, `h2q.evaluation.embeddings_mean_average_precision` fits with a wrapper that picks
         ``.value``.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> X, y = load_digits(return_X_y=True)
+    >>> round(Validation(X[:500], y[:500]).evaluate(lambda pixels: pixels.astype(np.float32)), 2)
+    0.72
     """
 
     inputs: Any

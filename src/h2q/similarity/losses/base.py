@@ -21,6 +21,16 @@ class SimilarityLoss(nn.Module):
         Whether only the direction of an embedding counts: rows are scaled to norm 1 inside.
     needs_n_classes : bool
         Whether the constructor takes `n_bits` and `n_classes`.
+
+    Examples
+    --------
+    >>> class Spread(SimilarityLoss):
+    ...     '''Pulls the mean of the embeddings to zero.'''
+    ...
+    ...     def batch_loss(self, embeddings, labels):
+    ...         return embeddings.mean(dim=0).square().sum()
+    >>> Spread()(torch.tensor([[1.0, 2.0], [1.0, -2.0]]), torch.tensor([0, 1]))
+    tensor(1.)
     """
 
     penalty: ClassVar[str | None] = None
@@ -64,6 +74,17 @@ class PairLoss(SimilarityLoss):
     """Base of losses that are about pairs alone: the formula is `pair_loss`.
 
     On the joint batch of several processes this is the joint loss: pairs across processes are pairs as well.
+
+    Examples
+    --------
+    >>> class Distance(PairLoss):
+    ...     '''Mean squared distance of similar pairs.'''
+    ...
+    ...     def pair_loss(self, embeddings, similar, pairs, labels):
+    ...         squared = (embeddings[:, None] - embeddings[None]).square().sum(dim=2)
+    ...         return squared[similar & pairs].mean()
+    >>> Distance()(torch.tensor([[1.0, 2.0], [1.0, -2.0]]), torch.tensor([3, 3]))
+    tensor(16.)
     """
 
     def batch_loss(self, embeddings: Tensor, labels: Tensor) -> Tensor:

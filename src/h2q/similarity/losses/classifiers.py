@@ -44,6 +44,13 @@ class ClassifierLoss(SimilarityLoss):
         Initialized like `torch.nn.Linear`, from torch's global generator.
     bias : Parameter of shape (c,) or None
         Initialized likewise.
+
+    Examples
+    --------
+    >>> from h2q.similarity.losses import GreedyHash
+    >>> loss = GreedyHash(n_bits=8, n_classes=3)
+    >>> isinstance(loss, ClassifierLoss), loss.weight.shape
+    (True, torch.Size([3, 8]))
     """
 
     needs_n_classes = True

@@ -18,6 +18,13 @@ class UnsupervisedLoss(nn.Module):
     context : {"view", "features"}
         What the loss compares the embeddings with: the embeddings (n, k) of another view of the same images, in the
         same order, or the features (n, d) that the network takes.
+
+    Examples
+    --------
+    >>> from h2q.similarity.losses import CIBHash
+    >>> loss = CIBHash()
+    >>> isinstance(loss, UnsupervisedLoss), loss.context
+    (True, 'view')
     """
 
     context: ClassVar[Literal["view", "features"]]

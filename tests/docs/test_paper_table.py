@@ -1,0 +1,32 @@
+"""The table of docs/reproduce.md is that of our report and of the authors' numbers."""
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def paper_table() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("paper_table", ROOT / "scripts" / "paper_table.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_page_holds_the_numbers(paper_table: ModuleType) -> None:
+    page = paper_table.PAGE.read_text()
+    assert paper_table.filled(page, paper_table.REPORT.read_text()) == page, "run python scripts/paper_table.py"
+
+
+def test_a_number_of_the_report_is_in_the_table(paper_table: ModuleType) -> None:
+    report = paper_table.REPORT.read_text()
+    row = paper_table.report_table(report, "quantizer")[1]
+    assert row["quantizer"] == "sign"
+    assert f"| sign | {row['mAP']} |" in paper_table.summary(report)
+    assert paper_table.summary(report.replace(f"| sign | {row['mAP']} |", "| sign | 12.34 |", 1)).count("12.34") == 1
