@@ -127,7 +127,11 @@ JUSTIFIED = [
     ("*", r"@abstractmethod|@overload", "does nothing in a class that is complete"),
     ("*", r"frozen=True", "tests/test_package.py looks at all dataclasses"),
     ("*", r"initial=|max\(embeddings\.numel\(\), 1\)", "value for empty arrays, which the callers refuse"),
-    ("similarity/losses/*", r"clamp_min\(0\)", "guard against rounding below 0"),
+    ("similarity/*", r"clamp_min\(0\)", "guard against rounding below 0"),
+    ("*", r"copy=False\)|copy=False,", "saves a copy of the same values"),
+    ("*", r"_CHUNK_BYTES //|_CHUNK_ROWS", "size of a piece of work: any gives the same result"),
+    ("*", r"one_thread_if_small\(|if k >= SMALL", "number of threads: any gives the same result"),
+    ("quantization/decoders.py", r"schedule = Schedule\(", "length of a descent: others end nearly as low"),
 ]
 
 
