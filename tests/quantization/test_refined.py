@@ -1,3 +1,4 @@
+import itertools
 import pickle
 
 import numpy as np
@@ -190,6 +191,15 @@ def test_the_decoder_is_the_least_squares_one():
     root = np.sqrt(weights)[:, None]
     expected = np.linalg.lstsq(root * np.where(bits, 1.0, -1.0), root * targets, rcond=None)[0]
     np.testing.assert_allclose(fit_decoder(bits, targets, weights), expected, atol=2e-3)
+
+
+def test_the_ridge_of_the_decoder_only_shrinks_it_a_little():
+    bits = np.array(list(itertools.product([False, True], repeat=3)))  # orthogonal columns of signs
+    targets = np.random.default_rng(0).standard_normal((8, 5)).astype(np.float32)
+    least_squares = np.where(bits, 1.0, -1.0).T @ targets / 8
+    factors = fit_decoder(bits, targets, np.ones(8)) / least_squares
+    assert 0.99 < factors.min() < 1
+    np.testing.assert_allclose(factors, factors[0, 0], rtol=1e-5)
 
 
 def decoder_error(targets, rows):
