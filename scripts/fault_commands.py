@@ -93,6 +93,7 @@ COMMANDS = {
     "tune": Command(("tune", "x.npy", "--bytes", "4", "--methods", "sign,random")),
     "train": Command((*TRAIN, "-o", "new"), ("new", "new.run"), again=("--resume",)),
     # Further ways through the same commands.
+    "encode, shards": Command(("encode", "x.npy", "-q", "q.safetensors", "-o", "new", "--shard-rows", "900"), ("new",)),
     "experiment run, two processes": Command((*RUN, "-p", "2"), ("new",)),
     "train, fine-tuned": Command(
         (*TRAIN[:-1], "1", "--fine-tune", "1", "-o", "new"), ("new", "new.run"), again=("--resume",)
@@ -200,6 +201,10 @@ def state_of(path: Path) -> str:
         return _state_of_index(path)
     if path.is_dir() and any((path / name).exists() for name in ("hasher.json", "plan.json")):
         return _state_of_run(path)
+    if (path / "shards.json").exists():
+        from h2q.encoding import read_shards
+
+        return digest(*(items.codes for items, _ in read_shards(path)))
     if path.is_dir():
         return "files: " + ", ".join(sorted(file.name for file in path.iterdir()))
     return digest(path.name, *_arrays_of(path))

@@ -202,6 +202,34 @@ def read_named_index(path: Path) -> Any:
     return index.search(CODES[:5], k=10).ids.tolist(), filtered.ids.tolist(), index.codes(NAMES).tobytes()
 
 
+def encode_shards(folder: Path) -> None:
+    """Encode `X` into a folder of shards, or go on where the journal ends."""
+    from h2q.encoding import encode_dataset
+    from h2q.quantization import SignQuantizer
+
+    encode_dataset(folder / "x.npy", SignQuantizer(16).fit(X), folder / "shards", shard_rows=100, progress=False)
+
+
+def write_shards(name: str) -> Callable[[Path], Path]:
+    def write(folder: Path) -> Path:
+        np.save(folder / "x.npy", X)
+        encode_shards(folder)
+        return folder / "shards" / name
+
+    return write
+
+
+def read_encoded(path: Path) -> Any:
+    from h2q.encoding import read_shards
+
+    return [items.codes.tobytes() for items, _ in read_shards(path.parent)]
+
+
+def go_on_encoding(path: Path) -> Any:
+    encode_shards(path.parents[1])
+    return read_encoded(path)
+
+
 def small_network() -> Any:
     from torch import nn
 
@@ -299,6 +327,10 @@ KINDS = {
     "index removed": Kind(write_index("removed-*"), read_index, True),
     "named index manifest": Kind(write_named_index("manifest.json"), read_named_index, True),
     "named index segment": Kind(write_named_index("segment-*"), read_named_index, True),
+    "encoded shard": Kind(write_shards("shard-000000.parquet"), read_encoded, True),
+    "encoded shards": Kind(write_shards("shards.json"), read_encoded, True),
+    "encoding plan": Kind(write_shards("plan.json"), go_on_encoding, True),
+    "encoding journal": Kind(write_shards("journal.jsonl"), go_on_encoding, True),
     "hasher": Kind(write_hasher("hasher.json"), read_hasher, True),
     "hasher head": Kind(write_hasher("head-*"), read_hasher, True),
     "hasher backbone": Kind(write_hasher("backbone-*"), read_hasher, True),

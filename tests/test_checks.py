@@ -118,6 +118,13 @@ def test_quantized_tensors_are_refused() -> None:
         as_embeddings(tensor)
 
 
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_nested_tensors_are_refused() -> None:
+    tensor = torch.nested.nested_tensor([torch.ones(3), torch.ones(2)])
+    with pytest.raises(TypeError, match=r"X is a nested tensor; .* pass X.to_padded_tensor"):
+        as_embeddings(tensor)
+
+
 def test_a_tiny_row_among_others_is_not_zero() -> None:
     # Its square underflows float32; the values themselves are fine.
     rows = np.array([[1e-30, 0.0], [1.0, 1.0]], np.float32)

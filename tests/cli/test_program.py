@@ -121,7 +121,10 @@ def test_nobody_reads_on(index_folder: Path, x_file: Path) -> None:
 def test_a_full_device_is_one_line(arguments: list[str]) -> None:
     with open("/dev/full", "w") as full:
         done = subprocess.run([*PROGRAM, *arguments], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
-    assert (done.returncode, done.stderr) == (1, "error: No space left on device\n")
+    assert (done.returncode, done.stderr) == (
+        1,
+        "error: cannot write to standard output: No space left on device; send it elsewhere\n",
+    )
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["fit", "--help"]])

@@ -37,6 +37,32 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
         pass
 
 
+def test_what_is_no_file_is_never_replaced(tmp_path: Path) -> None:
+    folder, pipe = tmp_path / "folder", tmp_path / "pipe"
+    folder.mkdir()
+    os.mkfifo(pipe)
+    for path, what in ((folder, "a folder"), (pipe, "a device or a pipe"), (Path(os.devnull), "a device or a pipe")):
+        with (
+            pytest.raises(FileExistsError, match=f"cannot write {path}: it is {what}, not a file"),
+            atomic_path(path),
+        ):
+            pass
+    assert sorted(tmp_path.iterdir()) == [folder, pipe]
+    assert pipe.is_fifo()
+
+
+def test_a_link_stays_and_the_file_it_leads_to_is_written(tmp_path: Path) -> None:
+    target, link = tmp_path / "folder" / "a", tmp_path / "link"
+    target.parent.mkdir()
+    link.symlink_to(target)
+    for text in ("new", "newer"):  # the link leads nowhere at first
+        with atomic_path(link) as temporary:
+            temporary.write_text(text)
+        assert link.is_symlink()
+        assert target.read_text() == text
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["a", "folder", "link"]
+
+
 def test_a_file_that_the_block_misses_is_not_blamed_on_the_folder(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="input"), atomic_path(tmp_path / "a"):
         (tmp_path / "input").read_text()

@@ -18,6 +18,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from h2q.errors import FileFormatError
+from h2q.files.json_files import read_checked_json, write_checked_json
 from h2q.index import BinaryIndex, check_index
 from h2q.index.folder import IndexFolder
 from h2q.quantization import HouseholderQuantizer
@@ -282,6 +283,17 @@ def test_a_flipped_bit_is_found_and_its_file_named(full_folder: Path, flip: Any,
             damages = check_index(full_folder).damages
             assert {damage.file for damage in damages} == {file.name}, bit
     assert check_index(full_folder).damages == ()
+
+
+def test_a_repair_never_issues_an_id_twice(full_folder: Path) -> None:
+    path = full_folder / "manifest.json"
+    write_checked_json(path, read_checked_json(path) | {"next_id": 7})
+    with pytest.raises(FileFormatError, match="the next id is 7, and its files hold higher ids; mend it: h2q check"):
+        BinaryIndex.open(full_folder)
+    result = check_index(full_folder, repair=True)
+    assert "the next id is 7, and the files hold ids up to 159" in result.damages[0].what
+    assert result.lost_items == 0
+    assert BinaryIndex.open(full_folder).add(DIGITS[:1]).tolist() == [160]
 
 
 @pytest.mark.parametrize("kind", ["manifest.json", "manifest.backup.json", "segment", "removed", "quantizer"])

@@ -285,6 +285,7 @@ def test_damaged_folders_say_what_is_wrong(folder: Path) -> None:
         ({"segments": [entry, entry]}, "names a file twice"),
         ({"segments": []}, "counts 5000 items, and its files hold 0"),
         ({"items": 4999}, "counts 4999 items, and its files hold 5000"),
+        ({"next_id": 2000}, "the next id is 2000, and its files hold higher ids"),
         ({"options": {"metric": "cosine", "colour": "red"}}, "manifest.json has options that this h2q does not know"),
         ({"options": {"metric": "dot", "keep_embeddings": False}}, "metric must be one of cosine"),
     ):

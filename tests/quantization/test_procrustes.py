@@ -44,6 +44,28 @@ def test_error_falls_to_a_fixed_point(digits):
     assert np.mean((further - np.sign(further)) ** 2) == pytest.approx(result.error, abs=1e-5)
 
 
+def test_the_curve_runs_from_the_start_to_the_rotation_returned(digits):
+    start = random_rotation(48, np.random.default_rng(0))
+    result = alternate(digits, start, max_iter=4, tol=0)
+    Z = digits @ start
+    assert result.loss_curve[0] == pytest.approx(np.mean((Z - np.sign(Z)) ** 2), abs=1e-5)
+    assert len(result.loss_curve) == 5
+    assert result.error == result.loss_curve[-1]
+
+
+def test_it_stops_after_the_first_iteration_that_gains_less_than_the_tolerance(digits):
+    curve = alternate(digits, random_rotation(48, np.random.default_rng(0)), max_iter=40, tol=0).loss_curve
+    gains = -np.diff(curve)
+    tol = float(gains[9] + gains[10]) / 2
+    iterations = []
+    result = alternate(
+        digits, random_rotation(48, np.random.default_rng(0)), max_iter=40, tol=tol, advance=iterations.append
+    )
+    expected = int(np.flatnonzero(gains < tol)[0]) + 1
+    assert len(iterations) == expected < 40
+    assert result.loss_curve == curve[: expected + 1]
+
+
 def test_random_rotations_are_orthogonal_of_either_determinant_and_spread_evenly():
     generator = np.random.default_rng(0)
     rotations = np.stack([random_rotation(3, generator) for _ in range(2000)]).astype(np.float64)

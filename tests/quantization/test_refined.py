@@ -1,3 +1,4 @@
+import itertools
 import pickle
 
 import numpy as np
@@ -9,7 +10,9 @@ from threadpoolctl import threadpool_limits
 
 from h2q.index import BinaryIndex
 from h2q.quantization import HouseholderQuantizer, RefinedQuantizer, load_quantizer, make_quantizer, unpack_bits
-from h2q.quantization.decoders import fit_decoder
+from h2q.quantization.decoders import fit_decoder, start_decoder
+from h2q.quantization.procrustes import random_rotation
+from h2q.quantization.reduction import principal_components
 from h2q.quantization.scalars import fit_smoother
 
 DIGITS = load_digits().data.astype(np.float32)
@@ -188,6 +191,39 @@ def test_the_decoder_is_the_least_squares_one():
     root = np.sqrt(weights)[:, None]
     expected = np.linalg.lstsq(root * np.where(bits, 1.0, -1.0), root * targets, rcond=None)[0]
     np.testing.assert_allclose(fit_decoder(bits, targets, weights), expected, atol=2e-3)
+
+
+def test_the_ridge_of_the_decoder_only_shrinks_it_a_little():
+    bits = np.array(list(itertools.product([False, True], repeat=3)))  # orthogonal columns of signs
+    targets = np.random.default_rng(0).standard_normal((8, 5)).astype(np.float32)
+    least_squares = np.where(bits, 1.0, -1.0).T @ targets / 8
+    factors = fit_decoder(bits, targets, np.ones(8)) / least_squares
+    assert 0.99 < factors.min() < 1
+    np.testing.assert_allclose(factors, factors[0, 0], rtol=1e-5)
+
+
+def decoder_error(targets, rows):
+    """Return the squared error of codes without flips, and the factor of the decoder that would make it least."""
+    decoded = np.sign(targets @ rows.T) @ rows
+    return np.sum((targets - decoded) ** 2), np.sum(targets * decoded) / np.sum(decoded**2)
+
+
+def test_the_first_decoder_has_the_scale_of_normal_rows():
+    targets = np.random.default_rng(0).standard_normal((4000, 24)).astype(np.float32)
+    _, factor = decoder_error(targets, start_decoder(targets, 16, np.random.default_rng(0)))
+    assert factor == pytest.approx(1, abs=0.05)
+
+
+@pytest.mark.parametrize("k", [8, 24])
+def test_the_first_decoder_loses_less_than_random_rotations(k):
+    targets = X[:500] - X[:500].mean(axis=0)
+    targets /= np.linalg.norm(targets, axis=1, keepdims=True)
+    error, _ = decoder_error(targets, start_decoder(targets, k, np.random.default_rng(0)))
+    directions = principal_components(targets, k).directions
+    for seed in range(5):
+        rows = random_rotation(k, np.random.default_rng(seed)).T @ directions
+        rows *= np.abs(targets @ rows.T).mean(axis=0)[:, None]
+        assert error < decoder_error(targets, rows)[0]
 
 
 def test_the_smoother_predicts_the_neighbors_of_a_row():

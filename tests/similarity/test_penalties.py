@@ -159,5 +159,15 @@ def test_a_weighted_penalty_is_named_or_a_function() -> None:
     assert WeightedPenalty(lambda z: z.sum(), 2.0)(embeddings).item() == pytest.approx(-1.0)
     with pytest.raises(ValueError, match=r"penalty must be one of .*; got 'l3'"):
         WeightedPenalty("l3", 0.1)
-    with pytest.raises(TypeError, match="the penalty l2 has no option sharpness"):
+    with pytest.raises(ValueError, match=r"weight must be a finite number at least 0; got -0\.5"):
+        WeightedPenalty("l2", -0.5)
+    with pytest.raises(TypeError, match="the penalty l2 has no option sharpness; it has none"):
         WeightedPenalty("l2", 0.1, {"sharpness": 2})
+    with pytest.raises(TypeError, match="the penalty dch has no option sharpness; it has gamma"):
+        WeightedPenalty("dch", 0.1, {"sharpness": 2})
+
+
+def test_embeddings_go_through_tanh_only_where_that_is_asked_for() -> None:
+    rows = _rows()
+    assert WeightedPenalty("l2", 0.1).activate(rows) is rows
+    assert torch.equal(WeightedPenalty("l2", 0.1, tanh=True).activate(rows), torch.tanh(rows))

@@ -40,6 +40,8 @@ def as_array(value: Any, name: str) -> NDArray[Any]:
 
 def _from_tensor(tensor: Any, name: str) -> NDArray[Any]:
     """Return a torch tensor as an array; torch itself need not be imported."""
+    if getattr(tensor, "is_nested", False):
+        raise TypeError(f"{name} is a nested tensor; expected a dense one: pass {name}.to_padded_tensor(0.0)")
     kind = str(getattr(tensor, "layout", "torch.strided")).removeprefix("torch.")
     if kind != "strided":
         raise TypeError(f"{name} is a sparse tensor ({kind}); expected a dense one: pass {name}.to_dense()")

@@ -1,5 +1,6 @@
 """What all commands share: errors and exit codes, options, tables and JSON."""
 
+import errno
 import json
 import os
 import re
@@ -159,6 +160,8 @@ def _explain(error: Exception) -> str:
     if isinstance(error, MemoryError):
         return f"not enough memory: {error}" if str(error) else "not enough memory"
     if isinstance(error, OSError) and error.strerror:
+        if error.errno == errno.ENOSPC and error.filename is None:  # a full disk under a file is a DiskFullError
+            return f"cannot write to standard output: {error.strerror}; send it elsewhere"
         return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
     if isinstance(error, (ValueError, TypeError, OSError, ImportError)) and str(error):
         return name_options(str(error))

@@ -31,7 +31,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     Parameters
     ----------
     path : path
-        The file to write; its folder must exist.
+        The file to write; its folder must exist. If it is a symbolic link, the file that it leads to is written.
 
     Yields
     ------
@@ -42,6 +42,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     ------
     FileNotFoundError
         If the folder does not exist.
+    FileExistsError
+        If there is something else than a file at `path`: a folder, a device, a pipe.
     DiskFullError
         If the disk or the quota is full.
 
@@ -55,6 +57,11 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     ['a.txt']
     """
     target = Path(path)
+    if target.is_symlink():
+        target = target.resolve()
+    if target.exists() and not target.is_file():
+        what = "a folder" if target.is_dir() else "a device or a pipe"
+        raise FileExistsError(f"cannot write {target}: it is {what}, not a file; choose another name")
     with _naming(target):
         reclaim(target.parent)
         descriptor, temporary = _create_temporary(target)

@@ -128,9 +128,11 @@ def decode_json(content: bytes, name: str, *, checked: bool) -> Any:
     try:
         value = json.loads(content)
     except RecursionError as error:
-        raise FileFormatError(f"{name} is not JSON that h2q reads: it is nested too deeply") from error
+        raise FileFormatError(
+            f"{name} is not JSON that h2q reads: it is nested too deeply; restore it from a copy"
+        ) from error
     except ValueError as error:  # also UnicodeDecodeError, and numbers of thousands of digits
-        raise FileFormatError(f"{name} is truncated or not JSON: {error}") from error
+        raise FileFormatError(f"{name} is truncated or not JSON: {error}; restore it from a copy") from error
     if not checked:
         return value
     if not matches_checksum(content) or not isinstance(value, dict) or CHECKSUM_KEY not in value:

@@ -204,6 +204,9 @@ def _check(
     if not damages and len(state) != manifest.items:
         what = f"it counts {manifest.items:,} items, and the files hold {len(state):,}"
         damages.append(Damage(MANIFEST, what, max(0, manifest.items - len(state))))
+    if state.next_id != manifest.next_id:
+        what = f"it says that the next id is {manifest.next_id}, and the files hold ids up to {state.next_id - 1}"
+        damages.append(Damage(MANIFEST, what, 0))
     left_overs: tuple[str, ...] = ()
     with suppress(FileFormatError):
         left_overs = tuple(sorted(file.name for file in folder.left_overs()))

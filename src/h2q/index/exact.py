@@ -510,7 +510,8 @@ class BinaryIndex(Index):
             index = cls(state.n_bits, quantizer=state.quantizer, **state.options)
         except (TypeError, ValueError) as error:
             raise FileFormatError(
-                f"{store.path}: {MANIFEST} has options that this h2q does not know: {error}"
+                f"{store.path}: {MANIFEST} has options that this h2q does not know: {error}; open it with the h2q "
+                "that wrote it, or restore it from a copy"
             ) from error
         index._open_store = store
         return index

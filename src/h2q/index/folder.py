@@ -305,6 +305,11 @@ def read_state(folder: Path, manifest: Manifest) -> IndexState:
         raise FileFormatError(
             f"{folder} is damaged: its {MANIFEST} counts {manifest.items} items, and its files hold {len(state)}"
         )
+    if state.id_type == INTEGER and any(file.last_id >= manifest.next_id for file in manifest.segments):
+        raise FileFormatError(
+            f"{folder} is damaged: its {MANIFEST} says that the next id is {manifest.next_id}, and its files hold "
+            f"higher ids; mend it: h2q check {folder} --repair"
+        )
     return state
 
 
