@@ -154,6 +154,23 @@ class BinaryIndex(Index):
         """Return which of the ids are taken by an item, shape (n,)."""
         return self._state.numbers(ids) >= 0
 
+    def tie_order(self, ids: Any) -> NDArray[np.int64]:
+        """Return a number for each item; of items at one distance, a search puts the one with the lower number first.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If they are not ids, given twice, or there is no such item.
+
+        Examples
+        --------
+        >>> index = BinaryIndex(8)
+        >>> ids = index.add(np.array([[1], [2]], dtype=np.uint8), ids=["b", "a"])
+        >>> index.tie_order(["a", "b"])
+        array([1, 0])
+        """
+        return self._state.known_numbers(ids)
+
     def __repr__(self) -> str:
         """Name the bits, the quantizer, and the number of items."""
         if self._open_store is None:

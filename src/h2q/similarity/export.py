@@ -75,15 +75,15 @@ def _example(image_size: int) -> Tensor:
     return torch.zeros(2, 3, image_size, image_size)
 
 
-def export_onnx(network: HashNetwork, path: str | os.PathLike[str], *, image_size: int) -> None:
+def export_onnx(network: nn.Module, path: str | os.PathLike[str], *, image_size: int) -> None:
     """Write a network as an ONNX file: input "images" (n, 3, s, s) float32, output "rotated" (n, n_bits).
 
     The bits are ``rotated > 0``, which `h2q.pack_bits` packs.
 
     Parameters
     ----------
-    network : HashNetwork
-        A network with a folded head.
+    network : torch.nn.Module
+        A network whose last layer is folded, from images to rotated embeddings.
     path : path
         The file, which is replaced.
     image_size : int
