@@ -9,6 +9,7 @@ a hash layer with other weights: sign(z) are the bits, and inference costs nothi
 """
 
 import copy
+import logging
 import os
 import warnings
 from pathlib import Path
@@ -98,13 +99,14 @@ def export_onnx(network: nn.Module, path: str | os.PathLike[str], *, image_size:
     require("onnxscript", "export")
     with warnings.catch_warnings(), atomic_path(path) as temporary:
         warnings.simplefilter("ignore")  # Deprecations inside the exporter.
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # It names each package that is not installed.
         torch.onnx.export(
             network.cpu().eval(),
             (_example(image_size),),
             temporary,
             input_names=["images"],
             output_names=["rotated"],
-            dynamic_shapes={"images": {0: torch.export.Dim("n")}},
+            dynamic_shapes=({0: torch.export.Dim("n")},),
             dynamo=True,
             external_data=False,
             verbose=False,
