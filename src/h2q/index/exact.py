@@ -285,6 +285,30 @@ class BinaryIndex(Index):
         gather(state.segments, "codes", numbers, result)
         return result
 
+    def embeddings(self, ids: Any) -> NDArray[np.float32]:
+        """Return the embeddings of items, which the index must keep, float32 of shape (n, d).
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the index keeps no embeddings, they are not ids, given twice, or there is no such item.
+
+        Examples
+        --------
+        >>> from h2q.quantization import SignQuantizer
+        >>> X = np.array([[1.0, -2.0], [-1.0, 2.0]])
+        >>> index = BinaryIndex(quantizer=SignQuantizer().fit(X), keep_embeddings=True)
+        >>> index.embeddings(index.add(X)).tolist()
+        [[1.0, -2.0], [-1.0, 2.0]]
+        """
+        if not self.keeps_embeddings:
+            raise ValueError("this index keeps no embeddings: make it with BinaryIndex(..., keep_embeddings=True)")
+        state = self._state
+        numbers = state.known_numbers(ids)
+        result = np.empty((len(numbers), int(state.quantizer.n_features_in_)), np.float32)
+        gather(state.segments, "embeddings", numbers, result)
+        return result
+
     def metadata(self, ids: Any, columns: Sequence[str] | None = None) -> Any:
         """Return metadata of items.
 
