@@ -22,12 +22,10 @@ def export_site(
         Path,
         typer.Option(metavar="FOLDER", help="Folder dist of the npm package onnxruntime-web, for --with-model."),
     ] = Path("node_modules/onnxruntime-web/dist"),
-    thumbnail: Annotated[
-        int, typer.Option(min=16, max=1024, help="Pixels of the longer side of thumbnails.")
-    ] = 160,
-    comparison: Annotated[
-        bool, typer.Option("--comparison/--no-comparison", help="Compare quantizers on a sample of the items.")
-    ] = True,
+    with_comparison: Annotated[
+        bool, typer.Option("--with-comparison", help="Compare quantizers on a sample of the items; takes minutes.")
+    ] = False,
+    thumbnail: Annotated[int, typer.Option(min=16, max=1024, help="Pixels of the longer side of thumbnails.")] = 160,
     as_json: JsonOption = False,
 ) -> None:
     """Write the page of an index as static files, which search in the browser with no server."""
@@ -38,7 +36,7 @@ def export_site(
         folder,
         onnxruntime=onnxruntime if with_model else None,
         thumbnail=thumbnail,
-        comparison=comparison,
+        comparison=with_comparison,
     )
     if as_json:
         print_json({"folder": folder, "items": site.items, "bytes": site.n_bytes, "missing": list(site.missing)})

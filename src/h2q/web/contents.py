@@ -86,6 +86,11 @@ class PictureContents(Contents):
         With an index.
     name : str
         Name that is shown.
+
+    Attributes
+    ----------
+    backbone : Backbone
+        The network that embeds the pictures.
     """
 
     kind = "pictures"
@@ -98,7 +103,7 @@ class PictureContents(Contents):
             raise ValueError(f"{collection.path} holds no pictures yet: run h2q images index")
         super().__init__(collection.index, name)
         self._folder = collection.folder
-        self._backbone = load_backbone(collection.backbone, image_size=collection.image_size)
+        self.backbone = load_backbone(collection.backbone, image_size=collection.image_size)
 
     def warm_up(self) -> None:
         """Run the network once, too."""
@@ -115,7 +120,7 @@ class PictureContents(Contents):
 
     def embed_image(self, image: "Image") -> NDArray[np.float32]:
         """Return the features of an image."""
-        return self._backbone.embed([image])
+        return self.backbone.embed([image])
 
     def picture(self, item: str | int) -> bytes:
         """Return the bytes of the file, which must still be in the folder."""

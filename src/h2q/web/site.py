@@ -68,7 +68,7 @@ def export_site(
     *,
     onnxruntime: Path | None = None,
     thumbnail: int = 160,
-    comparison: bool = True,
+    comparison: bool = False,
     progress: bool = True,
 ) -> ExportedSite:
     """Write the page and an index as static files, atomically; an earlier export in the folder is replaced.
@@ -85,7 +85,7 @@ def export_site(
     thumbnail : int
         Pixels of the longer side of thumbnails.
     comparison : bool
-        Whether to compare quantizers on a sample of the items, which takes a minute.
+        Whether to compare quantizers on a sample of the items, which takes minutes.
     progress : bool
         Whether to show a progress bar on a terminal.
 

@@ -75,12 +75,17 @@ function drawResults() {
 
 // ---------------------------------------------------------------- questions and answers
 
+/** Return whether the query has an embedding, which all scorings but Hamming's need. */
+function hasEmbedding() {
+  return query.code === undefined && (query.id === undefined || info.keeps_embeddings);
+}
+
 function readOptions() {
   const where = byId("where").value.trim();
   const chosen = byId("length-field").hidden ? null : info.lengths[byId("length").valueAsNumber];
   return {
     k: byId("count").valueAsNumber,
-    scoring: query.code === undefined ? scoring : "hamming",
+    scoring: hasEmbedding() ? scoring : "hamming",
     nBits: chosen === info.n_bits ? null : chosen,
     where: where || null,
   };
@@ -171,7 +176,7 @@ function refreshComparison() {
 function ask(next) {
   query = next;
   queries.push(next);
-  const address = next.id === undefined ? location.pathname : `#id=${encodeURIComponent(next.id)}`;
+  const address = next.id === undefined ? location.pathname : `#id=${encodeURIComponent(JSON.stringify(next.id))}`;
   history.pushState({ number: queries.length - 1 }, "", address);
   if (view === "comparison") showView("search");
   refresh();
@@ -210,7 +215,7 @@ function setUpScoring() {
       make("label", {}, input, SCORINGS[name], make("output", { className: "small", "data-scoring": name })));
   }
   byId("time-all").addEventListener("click", async () => {
-    if (query.code !== undefined) return say("Search for something first.");
+    if (!hasEmbedding()) return say("Search for something first.");
     try {
       for (const name of info.scorings) showTime(await source.search(query, { ...readOptions(), scoring: name }));
     } catch (error) {
@@ -357,9 +362,14 @@ function setUpTheme() {
   });
 }
 
+/** Return the item that the address names, or null. */
 function firstQuery() {
   const id = new URLSearchParams(location.hash.slice(1)).get("id");
-  return id === null ? null : { id: /^\d+$/.test(id) && info.id_type === "integer" ? Number(id) : id };
+  try {
+    return id === null ? null : { id: JSON.parse(id) };
+  } catch {
+    return null;
+  }
 }
 
 async function start() {

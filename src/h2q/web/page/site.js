@@ -86,7 +86,7 @@ export class Site {
   thumbnail(id) {
     const row = this.#rows.get(String(id));
     const folder = String(Math.floor(row / 1000)).padStart(3, "0");
-    return `thumbnails/${folder}/${String(row).padStart(6, "0")}.webp`;
+    return `thumbnails/${folder}/${String(row).padStart(6, "0")}.jpg`;
   }
 
   picture(id) {
