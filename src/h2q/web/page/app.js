@@ -8,7 +8,7 @@ import { Server } from "./server.js";
 import { Site } from "./site.js";
 import { drawWhy } from "./why.js";
 
-const SCORINGS = { rerank: "Re-ranked", asymmetric: "Asymmetric", hamming: "Hamming" };
+const SCORINGS = { rerank: "re-ranked", asymmetric: "asymmetric", hamming: "Hamming" };
 const WHY_RESULTS = 10;
 const TYPING_MILLISECONDS = 150;
 const VIEWS = ["search", "why", "comparison"];
@@ -59,9 +59,15 @@ function drawLegend() {
     entry("one", 3, "bit 1"), entry("zero", 3, "bit 0"), entry("differs one", 4.5, "differs from the query"));
 }
 
+/** Return the columns that cards show: pictures speak for themselves, so only those of the filter. */
+function shownColumns() {
+  const words = byId("where").value.match(/[\p{L}\p{N}_]+/gu) ?? [];
+  return info.kind === "pictures" ? info.columns.filter(({ name }) => words.includes(name)) : info.columns;
+}
+
 function drawResults() {
   const list = make("ol", { className: `grid ${info.kind}`, "aria-label": "Results" },
-    ...answer.results.map((result) => card(source, info, result, answer, searchFrom)));
+    ...answer.results.map((result) => card(source, info, result, answer, shownColumns(), searchFrom)));
   byId("view").replaceChildren(answer.isBrowsing ? "" : drawLegend(), list);
   const n = count(answer.results.length, "result");
   if (answer.results.length === 0) say("Nothing fulfills the filter.");
@@ -69,7 +75,7 @@ function drawResults() {
   else {
     const { embed, search } = answer.seconds;
     const times = embed > 0 ? `network ${formatSeconds(embed)}, search ${formatSeconds(search)}` : formatSeconds(search);
-    say(`${n} for ${describeQuery(query)}, ${SCORINGS[answer.scoring].toLowerCase()} scoring, ${times}.`);
+    say(`${n} for ${describeQuery(query)}, ${SCORINGS[answer.scoring]} scoring, ${times}.`);
   }
 }
 
@@ -212,7 +218,7 @@ function setUpScoring() {
     const input = make("input", { type: "radio", name: "scoring", value: name, checked: name === scoring });
     input.addEventListener("change", () => { scoring = name; refresh(); });
     byId("scoring").querySelector(".choices").append(
-      make("label", {}, input, SCORINGS[name], make("output", { className: "small", "data-scoring": name })));
+      make("label", {}, input, make("span", { className: "first-upper" }, SCORINGS[name]), make("output", { className: "small", "data-scoring": name })));
   }
   byId("time-all").addEventListener("click", async () => {
     if (!hasEmbedding()) return say("Search for something first.");

@@ -101,11 +101,6 @@ export class Codes {
   }
 }
 
-/** Return how many of the first bits of two codes differ. */
-export function countDiffering(left, right, nBits) {
-  return new Codes(left, 8 * left.length).distances(right, nBits)[0];
-}
-
 const CELL = 5;
 
 /**

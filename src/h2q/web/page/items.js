@@ -32,11 +32,11 @@ function describeMetadata(metadata, columns) {
 }
 
 /** Return a card of a result; pressing it searches from the item. */
-export function card(source, info, result, answer, onPress) {
+export function card(source, info, result, answer, columns, onPress) {
   const { id, distance, code, metadata } = result;
   const far = formatDistance(distance, answer.scoring);
   const query = answer.query_code === null ? null : fromHex(answer.query_code);
-  const details = describeMetadata(metadata ?? {}, info.columns);
+  const details = describeMetadata(metadata ?? {}, columns);
   const button = make(
     "button",
     { type: "button", className: "card", title: String(id) },

@@ -1,6 +1,6 @@
 // The index as static files: searched in the browser, with no server. Its methods are those of Server in server.js.
 
-import { Codes, countDiffering, fromHex, toHex } from "./codes.js";
+import { Codes, fromHex, toHex } from "./codes.js";
 import { keptRows } from "./filter.js";
 import { Model } from "./model.js";
 

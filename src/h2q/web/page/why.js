@@ -1,6 +1,6 @@
 // Plain signs beside the learned rotation: the neighbors that each finds for one query.
 
-import { countDiffering, drawCode, fromHex } from "./codes.js";
+import { drawCode, fromHex } from "./codes.js";
 import { count, make } from "./elements.js";
 import { face, shortName } from "./items.js";
 
@@ -36,14 +36,10 @@ export function drawWhy(source, info, { sign, learned, exact }, onPress) {
   const inBoth = learned.results.filter(({ id }) => sign.results.some((result) => result.id === id)).length;
   const truth = exact ? new Set(exact.map(String)) : null;
   const hits = (answer) => answer.results.filter(({ id }) => truth.has(String(id))).length;
-  const differing = sign.query_code && learned.query_code
-    ? countDiffering(fromHex(sign.query_code), fromHex(learned.query_code), learned.n_bits) : null;
   let summary = `${inBoth} of ${count(learned.results.length, "result")} are the same.`;
   if (truth) {
     summary += ` Of the ${truth.size} nearest by the full embeddings, plain signs find ${hits(sign)}, the learned `
       + `rotation ${hits(learned)}.`;
-  } else if (differing !== null) {
-    summary += ` The two codes of the query differ in ${differing} of ${learned.n_bits} bits.`;
   }
   return make("div", {},
     make("p", { className: "lead" }, summary),
