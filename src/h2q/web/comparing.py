@@ -17,9 +17,9 @@ __all__ = ["BackgroundComparison", "compare_on_sample"]
 
 _QUANTIZERS = ("sign", "random rotation", "ITQ", "H²Q")
 _RECALLS = {"hamming": "recall", "asymmetric": "recall_asymmetric", "rerank": "recall_reranked"}
-_LENGTHS = (16, 32, 64, 128, 256)
+_LENGTHS = (16, 32, 64, 128)
 _K = 10
-_MAX_QUERIES, _MAX_ITEMS, _LEAST = 500, 8_000, 40
+_MAX_QUERIES, _MAX_ITEMS, _LEAST = 500, 6_000, 40
 
 
 @dataclass

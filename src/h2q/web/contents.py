@@ -1,7 +1,8 @@
 """What the items of a served index are: embeddings, pictures, or what another class knows to show and embed."""
 
+import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,6 +60,10 @@ class Contents:
     def embed_text(self, text: str) -> NDArray[np.float32]:
         """Return the embedding of a text, shape (1, d)."""
         raise Refusal(400, f"this index holds {self.kind} and no text model; search by one of: {self._ways()}")
+
+    def describe_image(self, image: "Image", n_bytes: int) -> dict[str, Any] | None:
+        """Return the metadata of an image that is added, of so many bytes; None: it has none."""
+        return None
 
     def picture(self, item: str | int) -> bytes:
         """Return the bytes of an item's picture; the item is in the index."""
@@ -121,6 +126,11 @@ class PictureContents(Contents):
     def embed_image(self, image: "Image") -> NDArray[np.float32]:
         """Return the features of an image."""
         return self.backbone.embed([image])
+
+    def describe_image(self, image: "Image", n_bytes: int) -> dict[str, Any]:
+        """Return what the collection knows of each of its pictures."""
+        modified = datetime.datetime.now(datetime.UTC)
+        return {"size": n_bytes, "modified": modified, "width": image.width, "height": image.height}
 
     def picture(self, item: str | int) -> bytes:
         """Return the bytes of the file, which must still be in the folder."""

@@ -34,7 +34,11 @@ class _Strict(BaseModel):
 class SearchRequest(_Strict):
     """A search by exactly one of id, text, embedding and code."""
 
-    id: Annotated[int, Field(ge=0, lt=2**63)] | Annotated[str, Field(min_length=1, max_length=4_096)] | None = None
+    id: (
+        Annotated[int, Field(strict=True, ge=0, lt=2**63)]
+        | Annotated[str, Field(strict=True, min_length=1, max_length=4_096)]
+        | None
+    ) = None
     text: str | None = Field(None, min_length=1, max_length=10_000)
     embedding: list[Number] | None = Field(None, min_length=1, max_length=MAX_DIMENSIONS)
     code: str | None = Field(

@@ -11,7 +11,7 @@ from cachetools import TTLCache
 from numpy.typing import NDArray
 
 from h2q import __version__
-from h2q.checks import bytes_per_code
+from h2q.checks import as_embeddings, bytes_per_code
 from h2q.errors import FileFormatError
 from h2q.index.metadata import describe_schema
 from h2q.web.comparing import BackgroundComparison
@@ -83,7 +83,7 @@ class Service:
 
     async def search_image(self, content: bytes, options: Options, *, why: bool = False) -> dict[str, Any]:
         """Search by the bytes of an image, which are forgotten afterwards."""
-        return await self._search(lambda: self._embed_image(content), options, embeds=True, why=why)
+        return await self._search(lambda: self._embed_image(content)[0], options, embeds=True, why=why)
 
     async def search(self, request: SearchRequest, *, why: bool = False) -> dict[str, Any]:
         """Search by an id, a text, an embedding or a code."""
@@ -125,11 +125,13 @@ class Service:
             return self._code(request.code)
         return self._embedding(request.embedding or [])
 
-    def _embed_image(self, content: bytes) -> NDArray[np.float32]:
+    def _embed_image(self, content: bytes) -> tuple[NDArray[np.float32], dict[str, Any] | None]:
+        """Return the embedding of an image, and the metadata that it would have as an item."""
         if "image" not in self.contents.accepts:
             # Says so before anything is decoded.
             raise Refusal(400, f"this index holds {self.contents.kind} and no image model")
-        return self.contents.embed_image(decode(content, self.settings.max_pixels))
+        image = decode(content, self.settings.max_pixels)
+        return self.contents.embed_image(image), self.contents.describe_image(image, len(content))
 
     def _embedding(self, values: list[float]) -> NDArray[np.float32]:
         quantizer = self.index.quantizer
@@ -137,7 +139,7 @@ class Service:
             raise Refusal(400, "this index has no quantizer; search by code or id")
         if len(values) != quantizer.n_features_in_:
             raise Refusal(400, f"embedding must have {quantizer.n_features_in_} numbers; got {len(values)}")
-        return np.array([values], np.float64)
+        return as_embeddings([values], "embedding")
 
     def _code(self, digits: str) -> NDArray[np.uint8]:
         expected = 2 * bytes_per_code(self.index.n_bits)
@@ -172,15 +174,14 @@ class Service:
 
     async def add(self, given: str, content: bytes, *, is_json: bool) -> dict[str, Any]:
         """Add an item, or replace that of the same id, and save the index."""
-        metadata: dict[str, Any] | None = None
         if is_json:
             try:
                 request = ItemRequest.model_validate_json(content)
             except ValueError as error:
                 raise Refusal(422, f"the body is no item: {first_error(error)}") from error
-            embedding, metadata = self._embedding(request.embedding), request.metadata
+            embedding, metadata = _refusing(self._embedding, request.embedding), request.metadata
         else:
-            embedding = await self._models.run(self._embed_image, content)
+            embedding, metadata = await self._models.run(self._embed_image, content)
         return await self._changes.run(_refusing, self._add, given, embedding, metadata)
 
     def _add(self, given: str, embedding: NDArray[Any], metadata: dict[str, Any] | None) -> dict[str, Any]:
