@@ -1,5 +1,6 @@
-// Pillow's bicubic resizing of 8-bit images, to the bit (libImaging/Resample.c): a canvas resizes in another way, and the
-// network would see other pixels than those that the index was made from.
+// Pillow's bicubic resizing of 8-bit images (libImaging/Resample.c): a canvas resizes in another way, and the network would
+// see other pixels than those that the index was made from. Columns come first, as in all releases before 13, which takes
+// the rows of some upright pictures first: that rounds other pixels.
 
 const PRECISION_BITS = 22; // 32 bits less 8 of a pixel and 2 of the overshoot
 const SUPPORT = 2;
@@ -73,7 +74,7 @@ function resizeRows(pixels, width, height, outHeight) {
   return result;
 }
 
-/** Resize RGB pixels as `PIL.Image.resize((side, side), BICUBIC)` does: columns first. */
+/** Resize RGB pixels to (side, side, 3). */
 export function resize(pixels, width, height, side) {
   return resizeRows(resizeColumns(pixels, width, height, side), side, height, side);
 }
