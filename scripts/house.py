@@ -17,7 +17,7 @@ EXCEPTIONS = {
     "src/h2q/cli/search.py:search": "a command declares each option on lines of its own (33 lines here)",
     "src/h2q/cli/train.py:train": "a command declares each option on lines of its own (46 lines here)",
     "src/h2q/hasher/image_hasher.py": "one public class; 166 lines are docstrings",
-    "src/h2q/index/exact.py": "one public class; 224 lines are docstrings",
+    "src/h2q/index/exact.py": "one public class; 239 lines are docstrings",
     "src/h2q/quantization/base.py": "one public class; 212 lines are docstrings",
     "src/h2q/similarity/fine_tuning.py:fine_tune": "a public function with sixteen parameters, one per line",
 }

@@ -249,6 +249,17 @@ def test_metadata_may_come_after_items_without(tmp_path: Path) -> None:
         assert opened.metadata([0, 6, 5]).to_pydict() == {"a": [None, 2, 1]}
 
 
+def test_items_without_metadata_beside_others_have_nulls_in_results(tmp_path: Path) -> None:
+    index = BinaryIndex(16)
+    index.add(CODES[:3], ["a", "b", "c"], {"year": [1, 2, 3]})
+    index.save(tmp_path / "index")  # so that the next items are a segment of their own
+    index.add(CODES[3:4], ["d"])
+    neighbors = index.search(CODES[3:4], 4, columns=["year"])
+    years = dict(zip(neighbors.ids[0], neighbors.metadata["year"].to_pylist(), strict=True))
+    assert years == {"a": 1, "b": 2, "c": 3, "d": None}
+    assert index.metadata(["d"]).to_pylist() == [{"year": None}]
+
+
 def test_every_form_of_ids_is_taken() -> None:
     names = ["b", "ä", "日本/1.jpg"]
     for given_ids in (

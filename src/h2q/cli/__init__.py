@@ -55,7 +55,7 @@ def build_app() -> "typer.Typer":
         if name in _SHARED or not hasattr(module, "__all__"):
             continue
         if name in module.__all__:
-            app.command(name)(getattr(module, name))
+            app.command(name.replace("_", "-"))(getattr(module, name))
             continue
         # The help of a group is what follows the colon in "``h2q NAME``: ...", the first line of its module.
         summary = (module.__doc__ or "").splitlines()[0].partition(": ")[2]

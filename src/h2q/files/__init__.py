@@ -7,7 +7,7 @@ safetensors (`write_tensors`) and JSON (`write_checked_json`).
 """
 
 from h2q.files.arrays import list_arrays, open_array, split_name
-from h2q.files.atomic import atomic_path, reclaim, sync_folder
+from h2q.files.atomic import atomic_folder, atomic_path, reclaim, sync_folder
 from h2q.files.json_files import (
     decode_json,
     encode_checked_json,
@@ -34,6 +34,7 @@ __all__ = [
     "FORMAT_VERSION",
     "StoredArray",
     "StoredTensors",
+    "atomic_folder",
     "atomic_path",
     "check_format_version",
     "decode_json",

@@ -4,6 +4,8 @@ import errno
 import os
 import re
 import secrets
+import shutil
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,7 +16,7 @@ from h2q.errors import DiskFullError
 if sys.platform != "win32":
     import fcntl
 
-__all__ = ["atomic_path", "reclaim", "sync_folder"]
+__all__ = ["atomic_folder", "atomic_path", "reclaim", "sync_folder"]
 
 _TEMPORARY = re.compile(r"\..+\.h2q-[0-9a-f]{16}\.tmp")
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -80,6 +82,72 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     sync_folder(target.parent)
 
 
+@contextmanager
+def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary folder beside `path`; when the block ends without an error, sync it and rename it to `path`.
+
+    If the block raises, or the process dies in it, what stands at `path` stays as it was. A folder that stands there is
+    moved away first and deleted afterwards; who calls this decides whether that may be.
+
+    Parameters
+    ----------
+    path : path
+        The folder to write; its parent must exist.
+
+    Yields
+    ------
+    Path
+        An empty folder, ``.NAME.h2q-0123456789abcdef.tmp``.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the parent does not exist.
+    DiskFullError
+        If the disk or the quota is full.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> parent = Path(tempfile.mkdtemp())
+    >>> with atomic_folder(parent / "site") as temporary:
+    ...     _ = (temporary / "index.html").write_text("whole")
+    >>> [str(file.relative_to(parent)) for file in parent.rglob("*.*")]
+    ['site/index.html']
+    """
+    target = Path(path)
+    with _naming(target):
+        reclaim(target.parent)
+        temporary = _temporary_name(target)
+        temporary.mkdir()
+    descriptor = None
+    try:
+        with _naming(target):
+            if sys.platform != "win32":  # an open folder cannot be renamed there
+                descriptor = os.open(temporary, os.O_RDONLY)
+                _lock(descriptor, wait=True)
+            yield temporary
+            if sys.platform != "win32":
+                os.sync()  # one call for all files, of which there may be many thousands
+            old = _temporary_name(target)
+            if target.is_dir():
+                target.rename(old)
+            try:
+                temporary.rename(target)
+            except BaseException:
+                if old.is_dir():
+                    old.rename(target)
+                raise
+            shutil.rmtree(old, ignore_errors=True)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+    sync_folder(target.parent)
+
+
 def sync_folder(folder: Path) -> None:
     """Make renames in `folder` durable."""
     if sys.platform == "win32":  # a folder cannot be opened there
@@ -92,7 +160,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def reclaim(folder: str | os.PathLike[str]) -> None:
-    """Delete the temporary files in `folder` whose writers have died.
+    """Delete the temporary files and folders in `folder` whose writers have died.
 
     A writer holds a lock on its temporary file, which the system releases when the process ends. A file that is locked
     is left alone, and so is every file whose name `atomic_path` does not make. On Windows, nothing is deleted.
@@ -111,18 +179,26 @@ def reclaim(folder: str | os.PathLike[str]) -> None:
         abandoned = [entry.path for entry in entries if _TEMPORARY.fullmatch(entry.name)]
     for path in abandoned:
         with suppress(OSError):
-            descriptor = os.open(path, os.O_RDWR)
+            descriptor = os.open(path, os.O_RDONLY)
             try:
-                if _lock(descriptor, wait=False):
+                if not _lock(descriptor, wait=False):
+                    continue
+                if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+                    shutil.rmtree(path)
+                else:
                     os.unlink(path)
             finally:
                 os.close(descriptor)
 
 
+def _temporary_name(target: Path) -> Path:
+    return target.parent / f".{target.name[:_MAX_NAME]}.h2q-{secrets.token_hex(8)}.tmp"
+
+
 def _create_temporary(target: Path) -> tuple[int | None, Path]:
     """Create a temporary file beside `target`; return the descriptor that holds its lock, and its path."""
     while True:
-        temporary = target.parent / f".{target.name[:_MAX_NAME]}.h2q-{secrets.token_hex(8)}.tmp"
+        temporary = _temporary_name(target)
         try:
             descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
         except FileExistsError:

@@ -154,6 +154,23 @@ class BinaryIndex(Index):
         """Return which of the ids are taken by an item, shape (n,)."""
         return self._state.numbers(ids) >= 0
 
+    def tie_order(self, ids: Any) -> NDArray[np.int64]:
+        """Return a number for each item; of items at one distance, a search puts the one with the lower number first.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If they are not ids, given twice, or there is no such item.
+
+        Examples
+        --------
+        >>> index = BinaryIndex(8)
+        >>> ids = index.add(np.array([[1], [2]], dtype=np.uint8), ids=["b", "a"])
+        >>> index.tie_order(["a", "b"])
+        array([1, 0])
+        """
+        return self._state.known_numbers(ids)
+
     def __repr__(self) -> str:
         """Name the bits, the quantizer, and the number of items."""
         if self._open_store is None:
@@ -266,6 +283,30 @@ class BinaryIndex(Index):
         numbers = state.known_numbers(ids)
         result = np.empty((len(numbers), bytes_per_code(self.n_bits)), np.uint8)
         gather(state.segments, "codes", numbers, result)
+        return result
+
+    def embeddings(self, ids: Any) -> NDArray[np.float32]:
+        """Return the embeddings of items, which the index must keep, float32 of shape (n, d).
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the index keeps no embeddings, they are not ids, given twice, or there is no such item.
+
+        Examples
+        --------
+        >>> from h2q.quantization import SignQuantizer
+        >>> X = np.array([[1.0, -2.0], [-1.0, 2.0]])
+        >>> index = BinaryIndex(quantizer=SignQuantizer().fit(X), keep_embeddings=True)
+        >>> index.embeddings(index.add(X)).tolist()
+        [[1.0, -2.0], [-1.0, 2.0]]
+        """
+        if not self.keeps_embeddings:
+            raise ValueError("this index keeps no embeddings: make it with BinaryIndex(..., keep_embeddings=True)")
+        state = self._state
+        numbers = state.known_numbers(ids)
+        result = np.empty((len(numbers), int(state.quantizer.n_features_in_)), np.float32)
+        gather(state.segments, "embeddings", numbers, result)
         return result
 
     def metadata(self, ids: Any, columns: Sequence[str] | None = None) -> Any:

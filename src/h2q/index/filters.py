@@ -3,6 +3,7 @@
 sqlglot reads the text. Only what `Condition` lists is accepted, so that every engine can translate all of it.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -297,6 +298,8 @@ class _Reader:
         if node.key == "literal" and node.is_string:
             return str(node.this)
         if node.key == "literal":
+            if not math.isfinite(float(node.this)):
+                raise ValueError(f"where has a number beyond the range of float64: {_shown(node.this)}")
             number: int | float = int(node.this) if node.this.isdecimal() else float(node.this)
             return number if abs(number) < 2**63 else float(number)
         if node.key == "null":

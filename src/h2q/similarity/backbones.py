@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -87,6 +87,19 @@ class Backbone:
         scale = 1 / (255 * torch.tensor(self.std))
         shift = -torch.tensor(self.mean) / torch.tensor(self.std)
         return (pixels.float() * scale + shift).permute(0, 3, 1, 2)
+
+    def embed(self, images: "Sequence[Image]") -> NDArray[np.float32]:
+        """Turn PIL images into features, float32 (n, n_features), in one pass; `module` must be in evaluation mode.
+
+        Threads may share a backbone. `h2q.similarity.extract_features` does it for many images, in parallel.
+        """
+        import torch
+
+        device = next((parameter.device for parameter in self.module.parameters()), torch.device("cpu"))
+        pixels = torch.from_numpy(np.stack([self.resize(image) for image in images]))
+        with torch.inference_mode():
+            features: NDArray[np.float32] = self.module(self.normalize(pixels).to(device)).float().cpu().numpy()
+        return features
 
     def preprocess(self, image: "Image") -> "torch.Tensor":
         """Turn one PIL image into what `module` takes, without the batch axis: float32 (3, image_size, image_size)."""

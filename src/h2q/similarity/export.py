@@ -9,6 +9,7 @@ a hash layer with other weights: sign(z) are the bits, and inference costs nothi
 """
 
 import copy
+import logging
 import os
 import warnings
 from pathlib import Path
@@ -75,15 +76,15 @@ def _example(image_size: int) -> Tensor:
     return torch.zeros(2, 3, image_size, image_size)
 
 
-def export_onnx(network: HashNetwork, path: str | os.PathLike[str], *, image_size: int) -> None:
+def export_onnx(network: nn.Module, path: str | os.PathLike[str], *, image_size: int) -> None:
     """Write a network as an ONNX file: input "images" (n, 3, s, s) float32, output "rotated" (n, n_bits).
 
     The bits are ``rotated > 0``, which `h2q.pack_bits` packs.
 
     Parameters
     ----------
-    network : HashNetwork
-        A network with a folded head.
+    network : torch.nn.Module
+        A network whose last layer is folded, from images to rotated embeddings.
     path : path
         The file, which is replaced.
     image_size : int
@@ -98,13 +99,14 @@ def export_onnx(network: HashNetwork, path: str | os.PathLike[str], *, image_siz
     require("onnxscript", "export")
     with warnings.catch_warnings(), atomic_path(path) as temporary:
         warnings.simplefilter("ignore")  # Deprecations inside the exporter.
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # It names each package that is not installed.
         torch.onnx.export(
             network.cpu().eval(),
             (_example(image_size),),
             temporary,
             input_names=["images"],
             output_names=["rotated"],
-            dynamic_shapes={"images": {0: torch.export.Dim("n")}},
+            dynamic_shapes=({0: torch.export.Dim("n")},),
             dynamo=True,
             external_data=False,
             verbose=False,

@@ -5,6 +5,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -179,13 +180,10 @@ def _forward_pool(
 
     module = copy.deepcopy(backbone.module).eval()
     module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs leave this one out
-    device = next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
+    evaluated = replace(backbone, module=module)
 
     def forward(positions: list[int]) -> NDArray[np.float32]:
-        pixels = torch.from_numpy(np.stack([backbone.resize(images[position]) for position in positions]))
-        with torch.inference_mode():
-            features: NDArray[np.float32] = module(backbone.normalize(pixels).to(device)).float().cpu().numpy()
-        return features
+        return evaluated.embed([images[position] for position in positions])
 
     n_threads = torch.get_num_threads()
     pool = ThreadPoolExecutor(n_threads, "features", initializer=torch.set_num_threads, initargs=(1,))

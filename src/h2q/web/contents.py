@@ -1,0 +1,166 @@
+"""What the items of a served index are: embeddings, pictures, or what another class knows to show and embed."""
+
+import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from h2q.index import BinaryIndex
+from h2q.web.pictures import read_inside
+from h2q.web.settings import Refusal
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from h2q.collections import PictureCollection
+
+__all__ = ["Contents", "PictureContents", "open_contents"]
+
+
+class Contents:
+    """An index of embeddings or codes alone; the base of classes whose items are something that people see.
+
+    A subclass says what it embeds in `accepts`, and overrides the methods of what it has. All of them may be called
+    from several threads.
+
+    Parameters
+    ----------
+    index : BinaryIndex
+        The index.
+    name : str
+        Name that is shown.
+
+    Attributes
+    ----------
+    kind : {"embeddings", "pictures", "texts"}
+        What the items are.
+    accepts : tuple of str
+        "image" and "text", where queries may be these.
+    """
+
+    kind: str = "embeddings"
+    accepts: tuple[str, ...] = ()
+
+    def __init__(self, index: BinaryIndex, name: str) -> None:
+        self.index, self.name = index, name
+
+    def warm_up(self) -> None:
+        """Load what the first request would otherwise wait for."""
+        self.index.warm_up()
+
+    def prepare_thread(self) -> None:
+        """Prepare a thread that will embed queries."""
+
+    def embed_image(self, image: "Image") -> NDArray[np.float32]:
+        """Return the embedding of an RGB image, shape (1, d)."""
+        raise Refusal(400, f"this index holds {self.kind} and no image model; search by one of: {self._ways()}")
+
+    def embed_text(self, text: str) -> NDArray[np.float32]:
+        """Return the embedding of a text, shape (1, d)."""
+        raise Refusal(400, f"this index holds {self.kind} and no text model; search by one of: {self._ways()}")
+
+    def describe_image(self, image: "Image", n_bytes: int) -> dict[str, Any] | None:
+        """Return the metadata of an image that is added, of so many bytes; None: it has none."""
+        return None
+
+    def picture(self, item: str | int) -> bytes:
+        """Return the bytes of an item's picture; the item is in the index."""
+        raise Refusal(404, f"this index holds {self.kind}: its items have no pictures")
+
+    def text(self, item: str | int) -> str:
+        """Return an item's text; the item is in the index."""
+        raise Refusal(404, f"this index holds {self.kind}: its items have no texts")
+
+    def ways(self) -> list[str]:
+        """Return what queries may be."""
+        own = ["embedding"] if self.index.quantizer is not None else []
+        return [*self.accepts, *own, "code", "id"]
+
+    def _ways(self) -> str:
+        return ", ".join(self.ways())
+
+
+class PictureContents(Contents):
+    """A folder of pictures that ``h2q images index`` indexed.
+
+    Parameters
+    ----------
+    collection : PictureCollection
+        With an index.
+    name : str
+        Name that is shown.
+
+    Attributes
+    ----------
+    backbone : Backbone
+        The network that embeds the pictures.
+    """
+
+    kind = "pictures"
+    accepts = ("image",)
+
+    def __init__(self, collection: "PictureCollection", name: str) -> None:
+        from h2q.similarity.backbones import load_backbone
+
+        if collection.index is None:
+            raise ValueError(f"{collection.path} holds no pictures yet: run h2q images index")
+        super().__init__(collection.index, name)
+        self._folder = collection.folder
+        self.backbone = load_backbone(collection.backbone, image_size=collection.image_size)
+
+    def warm_up(self) -> None:
+        """Run the network once, too."""
+        from PIL import Image
+
+        super().warm_up()
+        self.embed_image(Image.new("RGB", (32, 32)))
+
+    def prepare_thread(self) -> None:
+        """Let the network use one core for each query, so that several queries do not wait for each other."""
+        import torch
+
+        torch.set_num_threads(1)
+
+    def embed_image(self, image: "Image") -> NDArray[np.float32]:
+        """Return the features of an image."""
+        return self.backbone.embed([image])
+
+    def describe_image(self, image: "Image", n_bytes: int) -> dict[str, Any]:
+        """Return what the collection knows of each of its pictures."""
+        modified = datetime.datetime.now(datetime.UTC)
+        return {"size": n_bytes, "modified": modified, "width": image.width, "height": image.height}
+
+    def picture(self, item: str | int) -> bytes:
+        """Return the bytes of the file, which must still be in the folder."""
+        return read_inside(self._folder, str(item))
+
+
+def open_contents(path: Path) -> Contents:
+    """Open what is to be served: a collection of pictures, or the folder of an index.
+
+    Parameters
+    ----------
+    path : path
+        What ``h2q images index`` or ``h2q index build`` wrote.
+
+    Raises
+    ------
+    FileNotFoundError, FileFormatError
+        If it is neither.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = tempfile.mkdtemp()
+    >>> BinaryIndex(8).save(folder)
+    >>> open_contents(Path(folder)).ways()
+    ['code', 'id']
+    """
+    from h2q.collections import PictureCollection
+
+    name = path.resolve().name
+    if (path / "pictures.json").exists():
+        return PictureContents(PictureCollection.open(path), name)
+    return Contents(BinaryIndex.open(path), name)

@@ -1,0 +1,176 @@
+"""One search: the item, embedding or code that is looked for, and the answer."""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from h2q.hamming.candidates import candidate_distances
+from h2q.index import BinaryIndex, Neighbors
+from h2q.index.ids import INTEGER
+from h2q.web.settings import Refusal, Settings
+
+__all__ = ["Options", "find_item", "hexadecimal", "query_of_item", "run_search", "scorings_of"]
+
+_CANDIDATES = 100
+_TRIES = 3
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to search.
+
+    Attributes
+    ----------
+    k : int
+        Number of results.
+    scoring : {"hamming", "asymmetric", "rerank"} or None
+        None: the best that the query and the index have.
+    n_bits : int or None
+        Compare only the first bits; None: all.
+    where : str or None
+        Filter on metadata.
+    """
+
+    k: int
+    scoring: str | None = None
+    n_bits: int | None = None
+    where: str | None = None
+
+    def check(self, settings: Settings) -> "Options":
+        """Return the options, or refuse those beyond the limits of the server."""
+        if not 1 <= self.k <= settings.max_k:
+            raise Refusal(400, f"k must be from 1 to {settings.max_k}; got {self.k}")
+        if self.where is not None and len(self.where) > settings.max_where:
+            raise Refusal(400, f"where must have at most {settings.max_where:,} characters; got {len(self.where):,}")
+        return self
+
+
+def scorings_of(index: BinaryIndex) -> list[str]:
+    """Return the scorings that an index has, the best last."""
+    by_embeddings = ["asymmetric"] if index.quantizer is not None else []
+    return ["hamming", *by_embeddings, *(["rerank"] if index.keeps_embeddings else [])]
+
+
+def find_item(index: BinaryIndex, given: str | int) -> str | int:
+    """Return the id of an item as the index has it: the digits of a number are the number.
+
+    Raises
+    ------
+    Refusal
+        If there is no such item (404).
+    """
+    item: str | int = given
+    if index.id_type == INTEGER and isinstance(given, str) and given.isascii() and given.isdecimal():
+        item = int(given[:20])
+    elif index.id_type != INTEGER:
+        item = str(given)
+    try:
+        known = item in index
+    except ValueError:  # half of a surrogate pair
+        known = False
+    if not known:
+        raise Refusal(404, "there is no item with this id")
+    return item
+
+
+def query_of_item(index: BinaryIndex, item: str | int) -> NDArray[Any]:
+    """Return the embedding of an item, where the index keeps it, or its code; one row."""
+    try:
+        return index.embeddings([item]) if index.keeps_embeddings else index.codes([item])
+    except ValueError as error:  # removed meanwhile
+        raise Refusal(404, "there is no item with this id") from error
+
+
+def run_search(index: BinaryIndex, query: NDArray[Any], options: Options, embed_seconds: float = 0.0) -> dict[str, Any]:
+    """Search for one query.
+
+    Parameters
+    ----------
+    index : BinaryIndex
+        The index.
+    query : ndarray of shape (1, d) or (1, bytes)
+        Embedding, or packed code (uint8).
+    options : Options
+        Checked ones.
+    embed_seconds : float
+        Time that it took to embed the query.
+
+    Returns
+    -------
+    dict
+        See `h2q.web.schemas.SearchAnswer`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the query or an option does not fit the index.
+    """
+    began = time.perf_counter()
+    holds_code = query.dtype == np.uint8
+    scoring = options.scoring or ("hamming" if holds_code else scorings_of(index)[-1])
+    if scoring not in scorings_of(index):
+        raise ValueError(f"scoring must be one of {', '.join(scorings_of(index))} for this index; got {scoring}")
+    if holds_code and scoring != "hamming":
+        raise ValueError(
+            f"{scoring} scoring needs an embedding, and the query is a code, or an item whose embedding is not kept; "
+            "use hamming"
+        )
+    # `search` checks the query, but a code is needed for the bits in any case.
+    code = query if holds_code else index.quantizer.encode_queries(query)
+    for attempt in range(_TRIES):
+        neighbors = _nearest(index, query, code, scoring, options)
+        try:
+            codes = index.codes(neighbors.ids[0])
+            break
+        except ValueError:
+            # An item was removed since; its code is gone, but so it should be from the answer.
+            if attempt == _TRIES - 1 or index.contains(neighbors.ids[0]).all():
+                raise
+    n_bits = options.n_bits or index.n_bits
+    bits = _differing_bits(code[0], codes, n_bits)
+    rows = [{}] * len(codes) if neighbors.metadata is None else neighbors.metadata.to_pylist()
+    results = [
+        {"id": item, "distance": distance, "bits": differing, "code": row.tobytes().hex(), "metadata": metadata}
+        for item, distance, differing, row, metadata in zip(
+            neighbors.ids[0].tolist(), neighbors.distances[0].tolist(), bits.tolist(), codes, rows, strict=True
+        )
+    ]
+    return {
+        "query_code": hexadecimal(code[0]),
+        "n_bits": n_bits,
+        "scoring": scoring,
+        "seconds": {"embed": embed_seconds, "search": time.perf_counter() - began},
+        "results": results,
+    }
+
+
+def _nearest(
+    index: BinaryIndex, query: NDArray[Any], code: NDArray[np.uint8], scoring: str, options: Options
+) -> Neighbors:
+    schema = index.metadata_schema
+    common: dict[str, Any] = {
+        "n_bits": options.n_bits, "where": options.where, "columns": None if schema is None else list(schema.names)
+    }  # fmt: skip
+    if scoring == "hamming":
+        return index.search(code, options.k, **common)
+    if scoring == "asymmetric":
+        return index.search(query, options.k, scoring="asymmetric", **common)
+    return index.search(query, options.k, rerank=max(_CANDIDATES, 10 * options.k), **common)
+
+
+def _differing_bits(code: NDArray[np.uint8], codes: NDArray[np.uint8], n_bits: int) -> NDArray[np.int32]:
+    """Return the Hamming distances of the first bits of codes."""
+    mask = np.packbits(np.arange(8 * len(code)) < n_bits)
+    return candidate_distances((code & mask)[None], (codes & mask)[None])[0]
+
+
+def hexadecimal(code: NDArray[np.uint8]) -> str:
+    """Return the bytes of a code as hexadecimal digits.
+
+    >>> hexadecimal(np.array([1, 255], np.uint8))
+    '01ff'
+    """
+    return code.tobytes().hex()

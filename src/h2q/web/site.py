@@ -1,0 +1,228 @@
+"""An index as static files: the page of `h2q serve` searches them in the browser, with no server.
+
+    index.html, page/        the page
+    data/info.json           what is shown of the index, and the mark of such a site; written like all the others
+    data/codes.bin           packed codes, one after another, in the order that breaks ties
+    data/items.json          ids, metadata by column, texts
+    data/signs.bin           codes by plain signs, for the view that compares the two
+    data/comparison.json     quantizers on a sample of the items
+    thumbnails/000/          small JPEGs, a thousand a folder
+    data/model.onnx          the network with the rotation folded in
+    onnxruntime/             onnxruntime-web, which runs it
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from h2q import __version__
+from h2q.errors import FileFormatError
+from h2q.files import atomic_folder, read_json, write_json
+from h2q.index.metadata import describe_schema
+from h2q.progress import progress_bar
+from h2q.web.comparing import compare_on_sample
+from h2q.web.contents import Contents, open_contents
+from h2q.web.pictures import as_jpeg
+from h2q.web.settings import Refusal, Settings
+from h2q.web.site_model import SiteModel, prepare_model
+from h2q.web.why import sign_quantizer
+
+__all__ = ["ExportedSite", "export_site"]
+
+_KIND = "h2q site"
+_TOP = {"index.html", "page", "data", "thumbnails", "onnxruntime"}
+_PER_FOLDER = 1_000  # thumbnails; the page has the same number
+_ROWS = 4_096
+_LEAST_TO_COMPARE = 40
+
+
+@dataclass(frozen=True)
+class ExportedSite:
+    """What was written.
+
+    Attributes
+    ----------
+    path : Path
+        The folder.
+    items : int
+        Items of the index.
+    n_bytes : int
+        Size of all files.
+    missing : tuple of str
+        Items without a thumbnail, because their pictures are gone or do not decode.
+    """
+
+    path: Path
+    items: int
+    n_bytes: int
+    missing: tuple[str, ...]
+
+
+def export_site(
+    source: Path,
+    folder: Path,
+    *,
+    onnxruntime: Path | None = None,
+    thumbnail: int = 160,
+    comparison: bool = False,
+    progress: bool = True,
+) -> ExportedSite:
+    """Write the page and an index as static files, atomically; an earlier export in the folder is replaced.
+
+    Parameters
+    ----------
+    source : path
+        What ``h2q images index`` or ``h2q index build`` wrote.
+    folder : path
+        The folder to write.
+    onnxruntime : path, optional
+        The folder ``dist`` of the npm package onnxruntime-web. With it, the network that embeds the pictures is a part of
+        the site, so that a picture can be the query; the picture does not leave the visitor's machine.
+    thumbnail : int
+        Pixels of the longer side of thumbnails.
+    comparison : bool
+        Whether to compare quantizers on a sample of the items, which takes minutes.
+    progress : bool
+        Whether to show a progress bar on a terminal.
+
+    Raises
+    ------
+    FileExistsError
+        If the folder holds other files.
+    FileNotFoundError, FileFormatError
+        If `source` is no index, or `onnxruntime` lacks a file.
+    ValueError
+        If no network can be a part of the site.
+    """
+    _refuse_other_files(folder)
+    contents = open_contents(source)
+    model = None if onnxruntime is None else prepare_model(contents, onnxruntime)
+    with atomic_folder(folder) as temporary:
+        missing = _write(contents, temporary, model, thumbnail, comparison, progress)
+        n_bytes = sum(file.stat().st_size for file in temporary.rglob("*") if file.is_file())
+    return ExportedSite(folder, len(contents.index), n_bytes, missing)
+
+
+def _refuse_other_files(folder: Path) -> None:
+    """Let only a site, an empty folder or nothing be replaced."""
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        raise FileExistsError(f"{folder} is no folder; choose another name")
+    names = {file.name for file in folder.iterdir()} if folder.is_dir() else set()
+    if not names:
+        return
+    try:
+        is_site = read_json(folder / "data" / "info.json").get("export") == _KIND
+    except (OSError, FileFormatError, AttributeError):
+        is_site = False
+    others = sorted(names - _TOP) if is_site else sorted(names)
+    if others:
+        raise FileExistsError(f"{folder} holds other files ({', '.join(others[:3])}); choose an empty folder")
+
+
+def _write(
+    contents: Contents, folder: Path, model: SiteModel | None, thumbnail: int, comparison: bool, progress: bool
+) -> tuple[str, ...]:
+    """Write all files; return the items without a thumbnail."""
+    index, data = contents.index, folder / "data"
+    data.mkdir()
+    views = []
+    ids = index.ids
+    ids = ids[np.argsort(index.tie_order(ids))]
+    (data / "codes.bin").write_bytes(index.codes(ids).tobytes())
+    write_json(data / "items.json", _items(contents, ids))
+    if index.keeps_embeddings and len(ids):
+        signs = sign_quantizer(index)
+        parts = (index.embeddings(ids[start : start + _ROWS]) for start in range(0, len(ids), _ROWS))
+        (data / "signs.bin").write_bytes(b"".join(signs.encode(part).tobytes() for part in parts))
+        views.append("why")
+        if model is not None:
+            model.write(folder, [index.quantizer, signs])
+    if comparison and index.keeps_embeddings and len(ids) >= _LEAST_TO_COMPARE:
+        write_json(data / "comparison.json", compare_on_sample(index))
+        views.append("comparison")
+    missing = _write_thumbnails(contents, folder / "thumbnails", ids.tolist(), thumbnail, progress)
+    write_json(data / "info.json", _describe(contents, views, model))
+    _write_page(folder)
+    return missing
+
+
+def _items(contents: Contents, ids: Any) -> dict[str, Any]:
+    """Return ids, metadata and texts, row by row."""
+    index = contents.index
+    schema = index.metadata_schema
+    columns = {} if schema is None else index.metadata(ids).to_pydict()
+    texts = [contents.text(item) for item in ids.tolist()] if contents.kind == "texts" else None
+    plain = {name: [_as_json(value) for value in values] for name, values in columns.items()}
+    return {"ids": ids.tolist(), "metadata": plain, "texts": texts}
+
+
+def _as_json(value: Any) -> Any:
+    """Return a value as JSON has it: times as ISO 8601, what JSON has not as text."""
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float):
+        return value if np.isfinite(value) else None
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)
+
+
+def _describe(contents: Contents, views: Sequence[str], model: SiteModel | None) -> dict[str, Any]:
+    """Return what the page is told of the index: the answer of /api/info, for what a browser can do alone."""
+    index, limits = contents.index, Settings()
+    lengths = getattr(index.quantizer, "lengths_", None)
+    return {
+        "export": _KIND,
+        "version": __version__,
+        "name": contents.name,
+        "kind": contents.kind,
+        "items": len(index),
+        "n_bits": index.n_bits,
+        "lengths": None if lengths is None else list(lengths),
+        "quantizer": None if index.quantizer is None else type(index.quantizer).__name__,
+        "bytes_per_item": (index.n_bits + 7) // 8,
+        "scorings": ["hamming"],
+        "accepts": ["id", "code", *([] if model is None else ["image"])],
+        "columns": [{"name": name, "type": kind} for name, kind in describe_schema(index.metadata_schema).items()],
+        "keeps_embeddings": False,
+        "max_upload_bytes": limits.max_upload_bytes,
+        "max_k": limits.max_k,
+        "views": list(views),
+        "model": None if model is None else model.describe(),
+    }
+
+
+def _write_thumbnails(
+    contents: Contents, folder: Path, ids: Sequence[str | int], longest_side: int, progress: bool
+) -> tuple[str, ...]:
+    """Write a JPEG for each picture; return the items that have none."""
+    if contents.kind != "pictures":
+        return ()
+    missing = []
+    with progress_bar("thumbnails", len(ids), enabled=progress) as advance:
+        for row, item in enumerate(ids):
+            part = folder / f"{row // _PER_FOLDER:03d}"
+            if row % _PER_FOLDER == 0:
+                part.mkdir(parents=True)
+            try:
+                content = as_jpeg(contents.picture(item), Settings.max_pixels, longest_side)
+                (part / f"{row:06d}.jpg").write_bytes(content)
+            except Refusal:
+                missing.append(str(item))
+            advance(1)
+    return tuple(missing)
+
+
+def _write_page(folder: Path) -> None:
+    """Copy the page, and tell it that its data are files."""
+    page = files("h2q.web") / "page"
+    (folder / "page").mkdir()
+    for file in page.iterdir():
+        if file.name == "index.html":
+            text = file.read_text(encoding="utf-8")
+            (folder / file.name).write_text(text.replace('data-source="server"', 'data-source="site"'), encoding="utf-8")
+        else:
+            (folder / "page" / file.name).write_bytes(file.read_bytes())
+
