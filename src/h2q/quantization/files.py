@@ -9,6 +9,7 @@ import numpy as np
 from h2q.errors import FileFormatError, describe
 from h2q.files import read_tensors, write_tensors
 from h2q.quantization.base import BaseQuantizer
+from h2q.quantization.drift import RowStatistics
 from h2q.quantization.objectives import OBJECTIVES
 from h2q.quantization.registry import info_of_class, quantizer_info, quantizer_names
 from h2q.quantization.sgd import Schedule
@@ -16,6 +17,7 @@ from h2q.quantization.sgd import Schedule
 __all__ = ["KIND", "load_quantizer", "save_quantizer"]
 
 KIND = "quantizer"
+_STATISTICS = ("mean", "ones")  # arrays of `RowStatistics`
 
 
 def save_quantizer(quantizer: BaseQuantizer, path: str | os.PathLike[str]) -> None:
@@ -43,6 +45,10 @@ def save_quantizer(quantizer: BaseQuantizer, path: str | os.PathLike[str]) -> No
         metadata["whitening"] = quantizer.whitening_
     if hasattr(quantizer, "feature_names_in_"):
         metadata["feature_names"] = [str(feature) for feature in quantizer.feature_names_in_]
+    if hasattr(quantizer, "statistics_"):
+        statistics = asdict(quantizer.statistics_)
+        tensors |= {f"statistics.{key}": statistics.pop(key) for key in _STATISTICS}
+        metadata["statistics"] = statistics
     write_tensors(path, KIND, tensors, metadata)
 
 
@@ -127,4 +133,10 @@ def load_quantizer(path: str | os.PathLike[str]) -> BaseQuantizer:
         quantizer.whitening_ = metadata["whitening"]
     if "feature_names" in metadata:
         quantizer.feature_names_in_ = np.array(metadata["feature_names"], dtype=object)
+    if "statistics" in metadata:  # older files have none
+        try:
+            arrays = {key: tensors[f"statistics.{key}"] for key in _STATISTICS}
+            quantizer.statistics_ = RowStatistics(**metadata["statistics"], **arrays)
+        except (KeyError, TypeError) as error:
+            raise FileFormatError(f"{foreign}: its statistics of the fitted rows are damaged: {error!r}") from error
     return quantizer
