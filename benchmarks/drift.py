@@ -3,9 +3,9 @@
     python benchmarks/drift.py
     python benchmarks/drift.py --data CIFAR-10 --seeds 10
 
-CIFAR-10: the first 256 of the EfficientNet-Lite0 features. A quantizer is fitted on five classes drawn at random. WordNet:
-glosses through all-MiniLM-L6-v2; it is fitted on half of the lexicographer files (noun.animal, verb.motion, ...), or on
-nouns. Then it is shown held-out rows of the same classes, rows of the others, and mixtures of both. The first table has
+CIFAR-10: the first 256 of the EfficientNet-Lite0 features. A quantizer is fitted on five classes drawn at random.
+WordNet: glosses through all-MiniLM-L6-v2; it is fitted on half of the lexicographer files (noun.animal, verb.motion,
+...), or on nouns. Then it is shown held-out rows of the same classes, rows of the others, and mixtures of both. The first table has
 the values of each measure, the second the shares of the runs that alarm, the third recall before and after a refit.
 """
 
@@ -16,14 +16,13 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from codes_at_equal_bytes import drawn, image_features
-from machine import processor
-from real_embeddings import cached, embed_texts, wordnet_files, wordnet_glosses
-
 import h2q
+from codes_at_equal_bytes import drawn, image_features
 from h2q.datasets import load_dataset
 from h2q.index.drift import Drift, code_recall, measure_drift
 from h2q.quantization.base import BaseQuantizer
+from machine import processor
+from real_embeddings import cached, embed_texts, wordnet_files, wordnet_glosses
 
 Rows = NDArray[np.float32]
 SHARES = (0.0, 0.2, 0.5, 1.0)  # of other data among the new rows
@@ -94,14 +93,18 @@ def main() -> None:
     print(processor())
     DATA.update({name: MAKERS[name]() for name in arguments.data})
     results = list(runs(arguments.seeds))
-    print("\n| set | others | rows | runs | " + " | ".join(f"{measure}: 5 %, 50 %, 95 %" for measure in MEASURES) + " |")
+    print(
+        "\n| set | others | rows | runs | " + " | ".join(f"{measure}: 5 %, 50 %, 95 %" for measure in MEASURES) + " |"
+    )
     print("|---|---:|---:|---:|" + "---|" * len(MEASURES))
     values = defaultdict(list)
     for name, _, n_new, share, drift, _ in results:
         # The error as a part of what is allowed: its threshold depends on the rows of the fit.
         values[name, share, n_new].append([measure.value / measure.threshold for measure in drift.measures])
     for (name, share, n_new), several in sorted(values.items()):
-        cells = [", ".join(f"{value:.2f}" for value in np.quantile(m, (0.05, 0.5, 0.95))) for m in zip(*several, strict=True)]
+        cells = [
+            ", ".join(f"{value:.2f}" for value in np.quantile(m, (0.05, 0.5, 0.95))) for m in zip(*several, strict=True)
+        ]
         print(f"| {name} | {100 * share:.0f} % | {n_new:,} | {len(several)} | " + " | ".join(cells) + " |")
     print("\n| set | others | rows | runs | alarms | refit | " + " | ".join(MEASURES) + " |")
     print("|---|---:|---:|---:|---:|---:|" + "---:|" * len(MEASURES))

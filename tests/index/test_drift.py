@@ -99,7 +99,9 @@ def test_what_cannot_be_compared_is_refused(quantizer: HouseholderQuantizer) -> 
     index = indexed(quantizer, FITTED)
     with pytest.raises(ValueError, match="new_embeddings must have at least 200 rows other than zeros"):
         index.drift(NEW[:199])
-    with pytest.raises(ValueError, match="new_embeddings must have 64 features, as the quantizer was fitted on; got 63"):
+    with pytest.raises(
+        ValueError, match="new_embeddings must have 64 features, as the quantizer was fitted on; got 63"
+    ):
         index.drift(NEW[:, 1:])
     with pytest.raises(ValueError, match="the index has no quantizer"):
         BinaryIndex(8).drift(NEW)

@@ -39,7 +39,12 @@ def drift(
         print_json({"index": index, **asdict(result), **words})
         return
     rows = [
-        (measure.name.replace("_", " "), f"{measure.value:.3f}", f"{measure.threshold:g}", "yes" if measure.exceeded else "")
+        (
+            measure.name.replace("_", " "),
+            f"{measure.value:.3f}",
+            f"{measure.threshold:g}",
+            "yes" if measure.exceeded else "",
+        )
         for measure in result.measures
     ]
     print_table(["measure", "value", "threshold", "above"], rows)

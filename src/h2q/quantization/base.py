@@ -356,7 +356,7 @@ class BaseQuantizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         self.__dict__.pop("statistics_", None)  # those of an earlier fit
 
     def _set_statistics(self, rows: NDArray[np.float32], n_fitted: int) -> None:
-        """Remember what later rows are compared with; `rows` are some of the fitted ones. See `h2q.index.Index.drift`."""
+        """Remember what `h2q.index.Index.drift` compares later rows with; `rows` are some of the fitted ones."""
         if len(rows):
             self.statistics_ = describe_rows(self, rows, n_fitted=n_fitted)
 

@@ -6,7 +6,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["RowStatistics", "balance_shift", "describe_rows", "error_growth", "mean_shift", "overfitting", "reference_rows"]
+__all__ = [
+    "RowStatistics",
+    "balance_shift",
+    "describe_rows",
+    "error_growth",
+    "mean_shift",
+    "overfitting",
+    "reference_rows",
+]
 
 _MAX_ROWS = 10_000
 
