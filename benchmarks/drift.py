@@ -5,8 +5,9 @@
 
 CIFAR-10: the first 256 of the EfficientNet-Lite0 features. A quantizer is fitted on five classes drawn at random.
 WordNet: glosses through all-MiniLM-L6-v2; it is fitted on half of the lexicographer files (noun.animal, verb.motion,
-...), or on nouns. Then it is shown held-out rows of the same classes, rows of the others, and mixtures of both. The first table has
-the values of each measure, the second the shares of the runs that alarm, the third recall before and after a refit.
+...), or on nouns. Then it is shown held-out rows of the same classes, rows of the others, and mixtures of both. The
+first table has the values of each measure as multiples of its threshold, the second the shares of the runs that alarm,
+the third recall before and after a refit.
 """
 
 import argparse

@@ -5,17 +5,18 @@
     python benchmarks/plan.py --engines folder faiss --items 100000 1000000
 
 Codes in clusters (see engines.py). Times are processor seconds of the process and of its server: a busy machine
-distorts them least. Memory: growth of the resident set of a process that opens the index and searches, or of the server; for
-PostgreSQL the size of table and index, which must be cached to be fast.
+distorts them least. Memory: growth of the resident set of a process that opens the index and searches; for PostgreSQL
+the size of table and index, which must be cached to be fast.
 """
 
 import argparse
 import json
-import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import asdict
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -25,24 +26,24 @@ import psutil
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 import servers
 from engines import clustered_codes
-from h2q.index import create_index, open_index
+from h2q.index import BinaryIndex, create_index, open_index
 from h2q.index.planning import Run, estimate, measured_runs
 from machine import processor
 
 K, BATCH = 10, 100
-SIZES = {"folder": (100_000, 1_000_000), "faiss": (100_000, 1_000_000), "postgresql": (20_000, 100_000),
-         "milvus": (20_000, 100_000)}  # fmt: skip
-CHECKED = {"folder": (300_000, 3_000_000, 10_000_000), "faiss": (300_000, 3_000_000), "postgresql": (200_000,),
-           "milvus": (200_000,)}  # fmt: skip
+SIZES = {"folder": (100_000, 1_000_000), "faiss": (100_000, 400_000), "postgresql": (10_000, 50_000)}
+CHECKED = {"folder": (300_000, 3_000_000, 10_000_000), "faiss": (1_000_000,), "postgresql": (100_000,)}
 FIGURES = Path(__file__).parents[1] / "src/h2q/index/plan_figures.json"
 
 
 def processor_seconds(processes: list[psutil.Process]) -> float:
+    """Return the processor seconds of processes and of their children, those that ended included."""
     total = 0.0
     for process in processes:
-        for part in [process, *process.children(recursive=True)]:
-            times = part.cpu_times()
-            total += times.user + times.system
+        total += sum(process.cpu_times()[:4])
+        for child in process.children():
+            with suppress(psutil.NoSuchProcess):
+                total += sum(child.cpu_times()[:2])
     return total
 
 
@@ -65,11 +66,7 @@ def measure(engine: str, bits: int, items: int) -> Run:
         elif engine == "faiss":
             address = f"faiss:{folder}/index?recall=0.95"
         else:
-            return on_server(engine, codes, queries, bits)
-        # What is loaded and compiled once is not counted.
-        with create_index(f"{folder}/small", bits) as small:
-            small.add(codes[:1000])
-            small.search(queries, K)
+            return on_postgresql(codes, queries, bits)
         began = processor_seconds(own)
         with create_index(address, bits) as index:
             index.add(codes)
@@ -97,29 +94,20 @@ def searched(index: Any, queries: np.ndarray, processes: list[psutil.Process]) -
     return float(np.median(seconds))
 
 
-def on_server(engine: str, codes: np.ndarray, queries: np.ndarray, bits: int) -> Run:
-    """Measure a run on a server that is started for it."""
-    server = servers.Postgres() if engine == "postgresql" else servers.Milvus()
+def on_postgresql(codes: np.ndarray, queries: np.ndarray, bits: int) -> Run:
+    """Measure a run on a PostgreSQL server that is started for it."""
+    server = servers.Postgres()
     try:
-        address = f"{server.address}?table=items" if engine == "postgresql" else f"{server.address}/items"
-        named = "postgres" if engine == "postgresql" else "milvus"
-        processes = [psutil.Process(), *(p for p in psutil.process_iter() if named in p.name() and p.is_running())]
-        # The postmaster's children come and go: its own times and theirs are taken from the parent.
-        parents = [p for p in processes if p.parent() not in processes]
-        before, memory_before = processor_seconds(parents), resident(processes)
-        with create_index(address, bits) as index:
+        processes = [psutil.Process(), psutil.Process(server.pid)]
+        began = processor_seconds(processes)
+        with create_index(f"{server.address}?table=items", bits) as index:
             index.add(codes)
             index.save()
             index.search(queries, K)
-            build = processor_seconds(parents) - before
-            search = searched(index, queries, parents)
-            if engine == "postgresql":
-                disk = float(table_bytes(server.address))
-                memory = disk
-            else:
-                memory = resident(processes) - memory_before
-                disk = float(codes.nbytes + 8 * len(codes))
-        return Run(engine, bits, len(codes), memory, disk, build, search)
+            build = processor_seconds(processes) - began
+            search = searched(index, queries, processes)
+        size = float(table_bytes(server.address))
+        return Run("postgresql", bits, len(codes), size, size, build, search)
     finally:
         server.close()
 
@@ -132,10 +120,18 @@ def table_bytes(address: str) -> int:
     return int(row[0]) if row else 0
 
 
+def warm_up(bits: int) -> None:
+    """Load and compile what every run needs once."""
+    index = BinaryIndex(bits)
+    codes = clustered_codes(1000, bits, 10, 0)
+    index.add(codes)
+    index.search(codes[:BATCH], K)
+
+
 def in_process_of_its_own(engine: str, bits: int, items: int) -> Run:
-    command = [sys.executable, "-W", "ignore", __file__, "--one", engine, str(bits), str(items)]
-    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    return Run(**json.loads(printed.splitlines()[-1]))
+    """Measure one run in a copy of this process, in which all is loaded and compiled, and nothing else happened."""
+    with get_context("fork").Pool(1) as pool:
+        return pool.apply(measure, (engine, bits, items))
 
 
 def check(runs: list[Run], measured: tuple[Run, ...]) -> None:
@@ -152,17 +148,14 @@ def check(runs: list[Run], measured: tuple[Run, ...]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--one", nargs=3)
     parser.add_argument("--engines", nargs="+", default=list(SIZES))
     parser.add_argument("--items", type=int, nargs="+")
     parser.add_argument("--bits", type=int, nargs="+", default=[64, 256])
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--check", action="store_true")
     arguments = parser.parse_args()
-    if arguments.one:
-        engine, bits, items = arguments.one
-        print(json.dumps(asdict(measure(engine, int(bits), int(items)))))
-        return
+    for bits in arguments.bits:
+        warm_up(bits)
     sizes = CHECKED if arguments.check else SIZES
     runs = []
     for engine in arguments.engines:

@@ -24,7 +24,7 @@ def drift(
     """Say whether new embeddings have moved away from what the quantizer was fitted on, and whether to refit.
 
     Where the index keeps embeddings, recall is measured, too. The thresholds were calibrated on real data; see
-    docs/scale.md.
+    docs/drift.md.
     """
     from dataclasses import asdict
 

@@ -15,7 +15,7 @@ from h2q.quantization.sampling import as_generator, sample_rows
 
 __all__ = ["MIN_ROWS", "THRESHOLDS", "Drift", "DriftMeasure", "code_recall", "measure_drift"]
 
-# Calibrated by benchmarks/drift.py, whose table is in docs/scale.md.
+# Calibrated by benchmarks/drift.py; docs/drift.md has the rates.
 THRESHOLDS = {"mean_shift": 0.15, "bit_balance": 0.06, "quantization_error": 0.05, "recall_loss": 0.05}
 MIN_ROWS = 200
 _STANDARD_ERRORS = 4.0  # of the difference of two recalls, below which it may be chance

@@ -438,8 +438,8 @@ class BinaryIndex(Index):
     def refit(self, quantizer: Any = None, *, embeddings: Any = None, ids: Any = None) -> None:
         """Replace the quantizer, and encode all items again; ids and metadata stay.
 
-        If anything is wrong, nothing changes. The folder of the index changes with the next `save`, in one step. From then on, what the old quantizer encoded
-        is refused.
+        If anything is wrong, nothing changes. The folder of the index changes with the next `save`, in one step. From
+        then on, what the old quantizer encoded is refused.
 
         Parameters
         ----------

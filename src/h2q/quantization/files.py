@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from h2q.checks import check_integer, check_number
 from h2q.errors import FileFormatError, describe
 from h2q.files import read_tensors, write_tensors
 from h2q.quantization.base import BaseQuantizer
@@ -135,8 +136,23 @@ def load_quantizer(path: str | os.PathLike[str]) -> BaseQuantizer:
         quantizer.feature_names_in_ = np.array(metadata["feature_names"], dtype=object)
     if "statistics" in metadata:  # older files have none
         try:
-            arrays = {key: tensors[f"statistics.{key}"] for key in _STATISTICS}
-            quantizer.statistics_ = RowStatistics(**metadata["statistics"], **arrays)
-        except (KeyError, TypeError) as error:
+            quantizer.statistics_ = _read_statistics(metadata["statistics"], tensors, k, d)
+        except (KeyError, TypeError, ValueError) as error:
             raise FileFormatError(f"{foreign}: its statistics of the fitted rows are damaged: {error!r}") from error
     return quantizer
+
+
+def _read_statistics(numbers: Any, tensors: Any, k: int, d: int) -> RowStatistics:
+    """Return the statistics that a file holds."""
+    mean, ones = (tensors[f"statistics.{key}"] for key in _STATISTICS)
+    if mean.shape != (d,) or ones.shape != (k,) or not (np.isfinite(mean).all() and np.isfinite(ones).all()):
+        raise ValueError(f"mean and ones are {describe(mean)} and {describe(ones)}")
+    n_fitted = numbers["n_fitted"]
+    return RowStatistics(
+        check_integer(numbers["n_rows"], "n_rows", low=1),
+        mean,
+        check_number(numbers["variance"], "variance", low=0),
+        ones,
+        check_number(numbers["error"], "error"),
+        None if n_fitted is None else check_integer(n_fitted, "n_fitted", low=1),
+    )
