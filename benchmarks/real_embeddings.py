@@ -51,21 +51,32 @@ def text_embeddings() -> Embeddings:
     return cached("wordnet-minilm", lambda: embed_texts(wordnet_glosses()))
 
 
-def wordnet_glosses() -> list[str]:
-    """Return the glosses of WordNet 3.0: from /usr/share/wordnet, or out of Debian's package without installing it."""
+def wordnet_lines() -> list[str]:
+    """Return the lines of WordNet 3.0: from /usr/share/wordnet, or out of Debian's package without installing it."""
     folder = Path("/usr/share/wordnet")
     if not (folder / "data.noun").exists() and not (folder / "data.noun.gz").exists():
         temporary = Path(tempfile.mkdtemp())
         subprocess.run(["apt-get", "download", "-qq", "wordnet-base"], cwd=temporary, check=True)
         subprocess.run(["dpkg", "-x", str(next(temporary.glob("*.deb"))), str(temporary)], check=True)
         folder = temporary / "usr/share/wordnet"
-    glosses = []
+    lines = []
     for part in ("noun", "verb", "adj", "adv"):
         path = folder / f"data.{part}"
         raw = path.read_bytes() if path.exists() else gzip.decompress(path.with_suffix(f".{part}.gz").read_bytes())
-        lines = raw.decode("ascii").splitlines()
-        glosses += [line.split(" | ", 1)[1].strip() for line in lines if not line.startswith("  ")]
-    return glosses
+        lines += [line for line in raw.decode("ascii").splitlines() if not line.startswith("  ")]
+    return lines
+
+
+def wordnet_glosses() -> list[str]:
+    """Return the glosses of WordNet 3.0."""
+    return [line.split(" | ", 1)[1].strip() for line in wordnet_lines()]
+
+
+def wordnet_files() -> list[str]:
+    """Return the lexicographer file of each gloss, such as noun.05 (animals); see lexnames(5WN)."""
+    parts = {"n": "noun", "v": "verb", "a": "adj", "s": "adj", "r": "adv"}
+    fields = [line.split(" ", 3) for line in wordnet_lines()]
+    return [f"{parts[kind]}.{number}" for _, number, kind, _ in fields]
 
 
 DOCUMENTED = ("matplotlib", "networkx", "numba", "numpy", "scipy", "sklearn", "sympy", "torch")

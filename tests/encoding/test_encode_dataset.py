@@ -128,6 +128,41 @@ def test_columns_and_patterns(parquet: Path, tmp_path: Path, quantizer: h2q.Refi
         open_collection(parquet)
 
 
+def test_a_folder_of_images_is_embedded_and_resumed(tmp_path: Path) -> None:
+    from PIL import Image
+
+    from h2q.datasets.images import BrokenImageError, FileImages
+    from h2q.similarity import extract_features
+
+    names = [f"{row % 2}/{row}.png" for row in range(12)]
+    for row, name in enumerate(names):
+        (tmp_path / "images" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray((X[row].reshape(8, 8) * 15).astype(np.uint8)).save(tmp_path / "images" / name)
+    names.sort()
+    broken = tmp_path / "images" / names[7]
+    whole = broken.read_bytes()
+    broken.write_bytes(b"no image")
+    os.utime(broken, ns=(0, 0))
+    expected = extract_features(FileImages(tmp_path / "images", names[:7]), image_size=32, progress=False)
+    fitted = h2q.SignQuantizer(4).fit(expected)
+    options: dict[str, Any] = {"backbone": "efficientnet-lite0", "image_size": 32, "shard_rows": 5}
+    with pytest.raises(BrokenImageError, match=names[7]):
+        encode_dataset(tmp_path / "images", fitted, tmp_path / "codes", **options)
+    broken.write_bytes(whole.ljust(len(whole)))
+    with pytest.raises(FileExistsError, match="other files, or these before they were changed"):
+        encode_dataset(tmp_path / "images", fitted, tmp_path / "codes", **options)
+    done = encode_dataset(tmp_path / "images", fitted, tmp_path / "others", **options)
+    assert (done.n_items, done.n_shards) == (12, 3)
+    codes, _, columns = joined(tmp_path / "others")
+    assert columns["path"].to_pylist() == names
+    np.testing.assert_array_equal(codes[:7], fitted.encode(expected))
+    assert encode_dataset(tmp_path / "images", fitted, tmp_path / "others", **options).n_resumed == 3
+    with pytest.raises(ValueError, match="a folder of images has none"):
+        open_collection(tmp_path / "images", columns=["id"], backbone="efficientnet-lite0")
+    with pytest.raises(FileNotFoundError, match="there are no images in"):
+        open_collection(tmp_path / "codes", backbone="efficientnet-lite0")
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

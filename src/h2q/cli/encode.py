@@ -25,7 +25,7 @@ def encode(
         typer.Argument(
             metavar="EMBEDDINGS",
             help=".npy, .npz, .safetensors or .parquet; FILE:NAME picks an array. To write shards: .npy, .parquet or "
-            ".zarr, a folder of these, or a pattern.",
+            ".zarr, a folder of these, or a pattern; with --backbone a folder of images.",
         ),
     ],
     quantizer: Annotated[Path, typer.Option("--quantizer", "-q", help="What h2q fit saved.")],
@@ -35,6 +35,9 @@ def encode(
     columns: Annotated[
         str | None,
         typer.Option("--columns", metavar="A,B", help="Columns of Parquet that travel along, in shards. Default: all."),
+    ] = None,
+    backbone: Annotated[
+        str | None, typer.Option("--backbone", help="Network that embeds a folder of images, to write shards.")
     ] = None,
     processes: Annotated[int, typer.Option("--processes", min=1, help="Processes that write shards.")] = 1,
     shard_rows: Annotated[int, typer.Option("--shard-rows", min=1, help="Rows of a shard, about.")] = 250_000,
@@ -48,10 +51,12 @@ def encode(
     if output.suffix:
         check_output(output, ".npy")
         refuse_overwriting(output, embeddings, quantizer)
+        if backbone is not None:
+            raise typer.BadParameter("it writes shards: give --output a folder, without .npy", param_hint="--backbone")
         _encode_file(embeddings, quantizer, output, as_json)
     else:
         names = None if columns is None else columns.split(",")
-        _encode_collection(embeddings, quantizer, output, names, processes, shard_rows, as_json)
+        _encode_collection(embeddings, quantizer, output, names, backbone, processes, shard_rows, as_json)
 
 
 def _encode_collection(
@@ -59,6 +64,7 @@ def _encode_collection(
     quantizer: Path,
     output: Path,
     columns: list[str] | None,
+    backbone: str | None,
     processes: int,
     shard_rows: int,
     as_json: bool,
@@ -68,11 +74,11 @@ def _encode_collection(
     from h2q.files import split_name
     from h2q.quantization import load_quantizer
 
-    source, column = split_name(embeddings)
+    source, column = split_name(embeddings) if backbone is None else (embeddings, None)
     began = time.perf_counter()
     done = encode_dataset(
-        source, load_quantizer(quantizer), output, column=column, columns=columns, n_processes=processes,
-        shard_rows=shard_rows,
+        source, load_quantizer(quantizer), output, column=column, columns=columns, backbone=backbone,
+        n_processes=processes, shard_rows=shard_rows,
     )  # fmt: skip
     seconds = time.perf_counter() - began
     if as_json:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from h2q.errors import FileFormatError, require
+from h2q.errors import FileFormatError, describe, require
 from h2q.files import open_array
 from h2q.files.parquet import as_rows, column_ndim, fields_of, open_parquet
 from h2q.files.stored import MappedArray, choose
@@ -201,6 +201,8 @@ def open_collection(
     *,
     column: str | None = None,
     columns: Sequence[str] | None = None,
+    backbone: str | None = None,
+    image_size: int | None = None,
 ) -> Collection:
     """Open embeddings in files, without reading them.
 
@@ -213,6 +215,11 @@ def open_collection(
         Name of the column of embeddings in Parquet. Default: the only column of lists of numbers.
     columns : sequence of str, optional
         Columns that travel along. Default: all others.
+    backbone : str, optional
+        The source is a folder of images at any depth, which this network embeds, for instance "efficientnet-lite0";
+        see `h2q.similarity.backbones.load_backbone`. The column that travels along is `path`.
+    image_size : int, optional
+        Side in pixels that images are resized to. Default: the network's.
 
     Returns
     -------
@@ -237,6 +244,8 @@ def open_collection(
     >>> [(part.file, part.first_row, part.n_rows) for part in open_collection(folder).parts(4)]
     [(0, 0, 4), (0, 4, 1), (1, 5, 4), (1, 9, 1)]
     """
+    if backbone is not None:
+        return _open_images(source, column, columns, backbone, image_size)
     sources = [source] if isinstance(source, (str, os.PathLike)) else list(source)
     files = [path for name in sources for path in _files_of(os.fspath(name))]
     kinds = {path.suffix.lower() for path in files}
@@ -247,6 +256,18 @@ def open_collection(
     if column is not None or columns is not None:
         raise ValueError("column and columns are for Parquet; an array has none")
     return ArrayCollection(files)
+
+
+def _open_images(
+    source: Any, column: str | None, columns: Sequence[str] | None, backbone: str, image_size: int | None
+) -> Collection:
+    from h2q.encoding.images import ImageCollection  # it is a Collection itself
+
+    if not isinstance(source, (str, os.PathLike)):
+        raise TypeError(f"source must be one folder of images where backbone is given; got {describe(source)}")
+    if column is not None or columns is not None:
+        raise ValueError("column and columns are for Parquet; a folder of images has none")
+    return ImageCollection(Path(source), backbone, image_size)
 
 
 def _files_of(source: str) -> list[Path]:

@@ -69,6 +69,8 @@ def encode_dataset(
     *,
     column: str | None = None,
     columns: Sequence[str] | None = None,
+    backbone: str | None = None,
+    image_size: int | None = None,
     n_processes: int = 1,
     shard_rows: int = 250_000,
     progress: bool = True,
@@ -80,7 +82,7 @@ def encode_dataset(
     Parameters
     ----------
     source : path, pattern, or sequence of these
-        .parquet, .npy or .zarr files, or folders of them: see `open_collection`.
+        .parquet, .npy or .zarr files, or folders of them, or a folder of images: see `open_collection`.
     quantizer : BaseQuantizer
         A quantizer. One that is not fitted is fitted on a sample that is drawn in a first pass over the collection.
     output : path
@@ -89,6 +91,10 @@ def encode_dataset(
         Name of the column of embeddings in Parquet. Default: the only column of lists of numbers.
     columns : sequence of str, optional
         Columns of Parquet that travel along. Default: all others.
+    backbone : str, optional
+        `source` is a folder of images, which this network embeds; see `open_collection`.
+    image_size : int, optional
+        Side in pixels that images are resized to. Default: the network's.
     n_processes : int
         Number of processes that encode.
     shard_rows : int
@@ -127,7 +133,9 @@ def encode_dataset(
     """
     n_processes = check_integer(n_processes, "n_processes", low=1)
     shard_rows = check_integer(shard_rows, "shard_rows", low=1)
-    open_source = partial(open_collection, source, column=column, columns=columns)
+    open_source = partial(
+        open_collection, source, column=column, columns=columns, backbone=backbone, image_size=image_size
+    )
     collection, folder = open_source(), Path(output)
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder):

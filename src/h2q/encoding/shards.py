@@ -178,7 +178,8 @@ def read_shards(folder: Path | str) -> Iterator[tuple[EncodedItems, Any]]:
     folder = Path(folder)
     if not (folder / MANIFEST).exists():
         raise FileNotFoundError(f"{folder} has no {MANIFEST}: the run is not complete; run it again, and it goes on")
-    for record in read_checked_json(folder / MANIFEST)["shards"]:
+    manifest = read_checked_json(folder / MANIFEST)
+    for record in manifest["shards"]:
         path = folder / shard_name(record["number"])
         if file_checksum(path) != record["checksum"]:
             raise FileFormatError(f"{path} is damaged: it does not match its checksum; delete it, and run it again")
@@ -186,7 +187,7 @@ def read_shards(folder: Path | str) -> Iterator[tuple[EncodedItems, Any]]:
         codes = _codes_of(table.column("codes"))
         scalars = table.column("scalars").to_numpy() if "scalars" in table.column_names else None
         names = [name for name in table.column_names if name not in ("codes", "scalars")]
-        yield EncodedItems(codes, scalars), table.select(names)
+        yield EncodedItems(codes, scalars, manifest["quantizer"]), table.select(names)
 
 
 def _codes_of(column: Any) -> NDArray[np.uint8]:

@@ -3,6 +3,8 @@ from .addresses import open_index as open_index
 from .check import Damage as Damage
 from .check import IndexCheck as IndexCheck
 from .check import check_index as check_index
+from .drift import Drift as Drift
+from .drift import DriftMeasure as DriftMeasure
 from .exact import BinaryIndex as BinaryIndex
 from .neighbors import Neighbor as Neighbor
 from .neighbors import Neighbors as Neighbors

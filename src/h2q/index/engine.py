@@ -21,7 +21,8 @@ from h2q.index.items import check_items, check_quantizer, columns_of
 from h2q.index.metadata import as_table
 from h2q.index.neighbors import Neighbors, RadiusNeighbors
 from h2q.index.options import check_options, choose_scoring
-from h2q.index.protocol import Index
+from h2q.index.protocol import DRIFT_ROWS, Index
+from h2q.quantization.sampling import as_generator, sample_rows
 from h2q.quantization.scoring import EncodedItems
 
 __all__ = ["EngineIndex", "Settings", "map_embeddings"]
@@ -161,6 +162,12 @@ class EngineIndex(Index):
     def keeps_embeddings(self) -> bool:
         """Whether there are embeddings of the items to re-rank by, in the engine or in a file."""
         return self.settings.keep_embeddings or self._embeddings is not None
+
+    def _sample_embeddings(self) -> NDArray[np.float32] | None:
+        """Return some rows of the file of embeddings, if there is one: the engines do not list their ids."""
+        if self._embeddings is None:
+            return None
+        return sample_rows(self._embeddings, DRIFT_ROWS, as_generator(0), allow_zero_rows=True)
 
     def __repr__(self) -> str:
         """Name the address, without a password, and the bits."""

@@ -18,7 +18,7 @@ from h2q.index.items import check_items, columns_of
 from h2q.index.metadata import as_table, check_columns
 from h2q.index.neighbors import Neighbors, RadiusNeighbors
 from h2q.index.options import check_options, check_prefix, choose_scoring
-from h2q.index.protocol import Index
+from h2q.index.protocol import DRIFT_ROWS, Index
 from h2q.index.results import filtered, metadata_of, with_ids
 from h2q.index.searching import search_in_steps, warm_up, within
 from h2q.index.segments import gather, join
@@ -470,6 +470,51 @@ class BinaryIndex(Index):
             check_columns(columns, state.schema)
         codes = checked if checked.dtype == np.uint8 else state.quantizer.encode_queries(checked)
         return with_ids(within(segments, codes, min(radius, state.n_bits), limit), state, columns)
+
+    def _sample_embeddings(self) -> NDArray[np.float32] | None:
+        from h2q.index.refitting import sample_embeddings
+
+        return sample_embeddings(self._state, DRIFT_ROWS)
+
+    def refit(self, quantizer: Any = None, *, embeddings: Any = None, ids: Any = None) -> None:
+        """Replace the quantizer, and encode all items again; ids and metadata stay.
+
+        If anything is wrong, nothing changes. The folder of the index changes with the next `save`, in one step. From
+        then on, what the old quantizer encoded is refused.
+
+        Parameters
+        ----------
+        quantizer : quantizer, optional
+            A fitted one, or one that is fitted here on the embeddings of the items. Default: one with the parameters
+            of the index's own.
+        embeddings : array-like of shape (n_items, d), optional
+            A row for each item; needed where the index keeps no embeddings, and only there.
+        ids : array-like of int or str, shape (n_items,), optional
+            The item of each row of `embeddings`. Default: the order of `ids` of the index.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If embeddings are missing, or are not those of all items; or the quantizer does not go with them.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_digits
+        >>> from h2q.quantization import HouseholderQuantizer
+        >>> X, y = load_digits(return_X_y=True)
+        >>> index = BinaryIndex(quantizer=HouseholderQuantizer(32, random_state=0).fit(X[y < 5]), keep_embeddings=True)
+        >>> ids = index.add(X)
+        >>> old = index.quantizer
+        >>> index.refit()
+        >>> index.add(old.encode_items(X))
+        Traceback (most recent call last):
+        ...
+        ValueError: items were encoded by another quantizer ...
+        """
+        from h2q.index.refitting import refitted
+
+        with self._store.changing:
+            self._store.state = refitted(self._state, quantizer, embeddings, ids)
 
     def warm_up(self) -> None:
         """Load or compile the search kernels, which the first search would otherwise wait for."""

@@ -36,8 +36,13 @@ def merge(base: IndexState, current: IndexState, saved: IndexState, *, may_be_th
     Raises
     ------
     FileExistsError
-        If both changed an item in different ways; the message names ids.
+        If both changed an item in different ways; the message names ids. Or if one of them was refitted.
     """
+    if current.quantizer_file != saved.quantizer_file:
+        raise FileExistsError(
+            "another process saved changes since this index was opened, and one of the two was refitted: their codes "
+            "are of two quantizers. Open the index again and repeat the changes"
+        )
     removed, added = _difference(base, current)
     removed = _select(removed, find_ids(saved.segments, removed.ids))
     clashing = removed.ids[~_are_equal(removed, saved.segments)]

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,12 @@ from numpy.typing import NDArray
 from h2q.index.items import check_quantizer
 from h2q.index.neighbors import Neighbors, RadiusNeighbors
 
-__all__ = ["Index"]
+if TYPE_CHECKING:
+    from h2q.index.drift import Drift
+
+__all__ = ["DRIFT_ROWS", "Index"]
+
+DRIFT_ROWS = 2_000  # kept embeddings that drift looks at
 
 
 class Index(ABC):
@@ -143,6 +148,48 @@ class Index(ABC):
             If it is another one: codes of two quantizers cannot be compared.
         """
         check_quantizer(quantizer, None if self.quantizer is None else self.quantizer.fingerprint())
+
+    def drift(self, new_embeddings: Any, *, reference: Any = None) -> "Drift":
+        """Say whether new embeddings are still like those that the quantizer was fitted on, and whether to refit.
+
+        Parameters
+        ----------
+        new_embeddings : array-like of shape (n, d), or iterable of such batches
+            Embeddings of new items or queries, in the index or not: at least 200. At most 10,000 of them, drawn at
+            random, are looked at.
+        reference : array-like of shape (n_reference, d), optional
+            Embeddings to compare with. Default: the statistics that the quantizer stored when it was fitted.
+
+        Returns
+        -------
+        Drift
+            Mean shift, bit balance and quantization error, each with its threshold; where the index keeps embeddings,
+            also the recall of the codes for new items beside that for its own. Its text says what the drift costs.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the index has no quantizer, there are too few embeddings, they are not as wide as those of the
+            quantizer, or an older version of h2q fitted the quantizer and there is nothing to compare with.
+        """
+        from h2q.index.drift import measure_drift  # evaluation takes long to import
+
+        if self.quantizer is None:
+            raise ValueError("the index has no quantizer, whose fit drift is measured against: open it with quantizer=")
+        metric = str(getattr(self, "metric", "cosine"))
+        kept = self._sample_embeddings()
+        return measure_drift(self.quantizer, new_embeddings, kept=kept, reference=reference, metric=metric)
+
+    def _sample_embeddings(self) -> NDArray[np.float32] | None:
+        """Return embeddings of some items, drawn at random; None: the index keeps none that it can draw from."""
+        return None
+
+    def refit(self, quantizer: Any = None, *, embeddings: Any = None, ids: Any = None) -> None:
+        """Replace the quantizer and all codes; see `h2q.index.BinaryIndex.refit`. Other engines refuse."""
+        raise ValueError(
+            f"{type(self).__name__} cannot replace the codes of all its items in one step: make a new index with a new "
+            "quantizer (create_index(address, quantizer=...)), add the embeddings to it, then use its address"
+        )
 
     def warm_up(self) -> None:  # noqa: B027  # engines without compiled kernels have nothing to do
         """Load what the first search would otherwise wait for."""

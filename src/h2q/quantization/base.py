@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from h2q.checks import AllowZeroRows, as_codes, as_embeddings, check_integer
 from h2q.errors import describe
 from h2q.quantization.codes import unpack_bits
+from h2q.quantization.drift import RowStatistics, describe_rows
 from h2q.quantization.objectives import row_errors
 from h2q.quantization.sampling import as_generator, is_batches, iterate_batches
 from h2q.quantization.scoring import METRICS, AsymmetricQueries, EncodedItems, linear_queries
@@ -47,6 +48,7 @@ class BaseQuantizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     spread_: NDArray[np.float32]
     n_bits_: int
     n_features_in_: int
+    statistics_: RowStatistics
 
     # Whether the code is sgn((x - mean_) projection_), which a network can hold as one layer.
     linear: ClassVar[bool] = True
@@ -351,6 +353,12 @@ class BaseQuantizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         else:
             validate_data(self, X, skip_check_array=True)
         self.n_features_in_ = n_features
+        self.__dict__.pop("statistics_", None)  # those of an earlier fit
+
+    def _set_statistics(self, rows: NDArray[np.float32], n_fitted: int) -> None:
+        """Remember what `h2q.index.Index.drift` compares later rows with; `rows` are some of the fitted ones."""
+        if len(rows):
+            self.statistics_ = describe_rows(self, rows, n_fitted=n_fitted)
 
     def _centered(self, rows: NDArray[np.float32], out: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return rows minus the mean, in `out` if they change."""

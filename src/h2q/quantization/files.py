@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from h2q.checks import check_integer, check_number
 from h2q.errors import FileFormatError, describe
 from h2q.files import read_tensors, write_tensors
 from h2q.quantization.base import BaseQuantizer
+from h2q.quantization.drift import RowStatistics
 from h2q.quantization.objectives import OBJECTIVES
 from h2q.quantization.registry import info_of_class, quantizer_info, quantizer_names
 from h2q.quantization.sgd import Schedule
@@ -16,6 +18,7 @@ from h2q.quantization.sgd import Schedule
 __all__ = ["KIND", "load_quantizer", "save_quantizer"]
 
 KIND = "quantizer"
+_STATISTICS = ("mean", "ones")  # arrays of `RowStatistics`
 
 
 def save_quantizer(quantizer: BaseQuantizer, path: str | os.PathLike[str]) -> None:
@@ -43,6 +46,10 @@ def save_quantizer(quantizer: BaseQuantizer, path: str | os.PathLike[str]) -> No
         metadata["whitening"] = quantizer.whitening_
     if hasattr(quantizer, "feature_names_in_"):
         metadata["feature_names"] = [str(feature) for feature in quantizer.feature_names_in_]
+    if hasattr(quantizer, "statistics_"):
+        statistics = asdict(quantizer.statistics_)
+        tensors |= {f"statistics.{key}": statistics.pop(key) for key in _STATISTICS}
+        metadata["statistics"] = statistics
     write_tensors(path, KIND, tensors, metadata)
 
 
@@ -127,4 +134,25 @@ def load_quantizer(path: str | os.PathLike[str]) -> BaseQuantizer:
         quantizer.whitening_ = metadata["whitening"]
     if "feature_names" in metadata:
         quantizer.feature_names_in_ = np.array(metadata["feature_names"], dtype=object)
+    if "statistics" in metadata:  # older files have none
+        try:
+            quantizer.statistics_ = _read_statistics(metadata["statistics"], tensors, k, d)
+        except (KeyError, TypeError, ValueError) as error:
+            raise FileFormatError(f"{foreign}: its statistics of the fitted rows are damaged: {error!r}") from error
     return quantizer
+
+
+def _read_statistics(numbers: Any, tensors: Any, k: int, d: int) -> RowStatistics:
+    """Return the statistics that a file holds."""
+    mean, ones = (tensors[f"statistics.{key}"] for key in _STATISTICS)
+    if mean.shape != (d,) or ones.shape != (k,) or not (np.isfinite(mean).all() and np.isfinite(ones).all()):
+        raise ValueError(f"mean and ones are {describe(mean)} and {describe(ones)}")
+    n_fitted = numbers["n_fitted"]
+    return RowStatistics(
+        check_integer(numbers["n_rows"], "n_rows", low=1),
+        mean,
+        check_number(numbers["variance"], "variance", low=0),
+        ones,
+        check_number(numbers["error"], "error"),
+        None if n_fitted is None else check_integer(n_fitted, "n_fitted", low=1),
+    )

@@ -13,6 +13,7 @@ from h2q.errors import describe
 from h2q.progress import progress_bar
 from h2q.quantization.base import BaseQuantizer
 from h2q.quantization.decoders import fit_decoder, start_decoder
+from h2q.quantization.drift import reference_rows
 from h2q.quantization.neighborhoods import distill
 from h2q.quantization.reduction import principal_components
 from h2q.quantization.registry import register
@@ -160,6 +161,7 @@ class NestedQuantizer(BaseQuantizer):
         self.reconstruction_ = fit_decoder(bits, centered, np.ones(n, np.float32))
         self.scales_ = score_scales(centered, projected, np.where(bits, np.float32(1), np.float32(-1)))
         self.loss_curve_ = learned.loss_curve
+        self._set_statistics(reference_rows(rows), n)
         return self
 
     def _check_parameters(self) -> None:

@@ -12,6 +12,7 @@ from h2q.errors import describe
 from h2q.progress import progress_bar
 from h2q.quantization.base import BaseQuantizer
 from h2q.quantization.decoders import fit_decoder, start_decoder
+from h2q.quantization.drift import reference_rows
 from h2q.quantization.flips import Decoder, refine_codes, score_scalars
 from h2q.quantization.registry import register
 from h2q.quantization.sampling import sample_rows
@@ -146,6 +147,7 @@ class RefinedQuantizer(BaseQuantizer):
         self.spread_ = np.array([np.square(norms, dtype=np.float64).mean(), 0], np.float32)
         self.ranges_ = scalar_ranges(scales, offsets)
         self.__dict__.pop("_decoder", None)
+        self._set_statistics(reference_rows(rows), n)
         return self
 
     def _check_parameters(self) -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from h2q.checks import check_n_bits
 from h2q.errors import describe
 from h2q.quantization.base import BaseQuantizer, chunk_rows
+from h2q.quantization.drift import reference_rows
 from h2q.quantization.reduction import principal_components
 from h2q.quantization.sampling import may_share_memory, sample_rows
 from h2q.quantization.similar_rows import (
@@ -71,6 +72,7 @@ class RotationQuantizer(BaseQuantizer):
         k = check_width(self.n_bits, n, d)
         if may_share_memory(rows, X):
             rows = np.array(rows)
+        reference = reference_rows(rows)
         norms = np.linalg.norm(rows, axis=1) if self.center else np.ones(n, np.float32)
         mean = _center(rows) if self.center else _normalize(rows)
         spread = measure_spread(rows, norms)
@@ -95,6 +97,7 @@ class RotationQuantizer(BaseQuantizer):
         self.whitening_ = power
         self.projection_ = rotation if reduction is None else reduction.forward @ rotation
         self.reconstruction_ = decoder if reduction is None else decoder @ reduction.backward
+        self._set_statistics(reference, n)
         return self
 
     def _choose_power(
