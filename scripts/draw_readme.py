@@ -1,6 +1,7 @@
-"""Draw the picture of README.md: the nearest photos of five queries, by floats and by codes of 32 bytes; print recalls.
+"""Draw the picture of README.md: the nearest photos of five queries, by floats and by codes of 32 bytes.
 
-The photos are the sample of CIFAR-10 in data/. The queries are the first photo of every other class; all others are searched.
+The photos are the sample of CIFAR-10 in data/. The queries that are drawn are the first photo of
+every other class; recall is that of 500 more.
 """
 
 from pathlib import Path
@@ -24,24 +25,29 @@ queries = np.concatenate([shown, others])
 items = np.setdiff1d(np.arange(len(features)), queries)
 truth = float_neighbors(features[queries], features[items], 10)
 
-neighbors = {}
-for quantizer in (h2q.SignQuantizer(8 * N_BYTES), h2q.RefinedQuantizer(N_BYTES, random_state=0)):
+found = {"floats": truth}
+for name, quantizer, scoring in (
+    ("signs", h2q.SignQuantizer(8 * N_BYTES), "hamming"),
+    ("h2q", h2q.RefinedQuantizer(N_BYTES, random_state=0), "asymmetric"),
+):
     index = h2q.BinaryIndex(quantizer=quantizer.fit(features[items]))
     index.add(features[items])
-    for scoring in ("hamming", "asymmetric"):
-        ids = neighbors[type(quantizer).__name__, scoring] = index.search(features[queries], k=10, scoring=scoring).ids
-        print(f"{quantizer!r}, {scoring}: recall@10 {neighbor_recall(truth, ids).value:.3f} of {len(queries)} queries")
+    found[name] = index.search(features[queries], k=10, scoring=scoring).ids
+    print(f"{name}: recall@10 {neighbor_recall(truth, found[name]).value:.3f} of {len(queries)} queries")
 
+titles = {
+    "floats": "floats, 5,120 bytes",
+    "signs": f"signs, {N_BYTES} bytes",
+    "h2q": f"refined codes, {N_BYTES} bytes",
+}
 rankings = []
-for title, ids in (
-    ("by embeddings, 5,120 bytes", truth),
-    (f"by codes, {N_BYTES} bytes", neighbors["RefinedQuantizer", "asymmetric"]),
-):
+for name, ids in found.items():
     rows = items[ids[: len(shown), :SHOWN]]
-    rankings.append(ImageRanking(title, [[data.images[row] for row in line] for line in rows], data.labels[rows]))
-picture = draw_neighbors(
-    [data.images[row] for row in shown], data.labels[shown], rankings, data.class_names, "The five nearest photos"
-)
+    rankings.append(
+        ImageRanking(titles[name], [[data.images[row] for row in line] for line in rows], data.labels[rows])
+    )
+title = "The five nearest photos of a query, by embeddings and by codes"
+picture = draw_neighbors([data.images[row] for row in shown], data.labels[shown], rankings, data.class_names, title)
 target = ROOT / "docs" / "assets" / "neighbors.png"
 picture.quantize(256).save(target, optimize=True)
 print(f"{target.stat().st_size:,} bytes")
