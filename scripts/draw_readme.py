@@ -1,6 +1,7 @@
 """Draw the picture of README.md: the nearest photos of five queries, by floats and by codes of 32 bytes.
 
-The photos are the sample of CIFAR-10 in data/. The queries are the first photo of every other class; all others are searched.
+The photos are the sample of CIFAR-10 in data/. The queries that are drawn are the first photo of
+every other class; recall is that of 500 more.
 """
 
 from pathlib import Path
@@ -42,10 +43,11 @@ titles = {
 rankings = []
 for name, ids in found.items():
     rows = items[ids[: len(shown), :SHOWN]]
-    rankings.append(ImageRanking(titles[name], [[data.images[row] for row in line] for line in rows], data.labels[rows]))
-picture = draw_neighbors(
-    [data.images[row] for row in shown], data.labels[shown], rankings, data.class_names, "The five nearest photos of a query, by embeddings and by codes"
-)
+    rankings.append(
+        ImageRanking(titles[name], [[data.images[row] for row in line] for line in rows], data.labels[rows])
+    )
+title = "The five nearest photos of a query, by embeddings and by codes"
+picture = draw_neighbors([data.images[row] for row in shown], data.labels[shown], rankings, data.class_names, title)
 target = ROOT / "docs" / "assets" / "neighbors.png"
 picture.quantize(256).save(target, optimize=True)
 print(f"{target.stat().st_size:,} bytes")

@@ -1,4 +1,4 @@
-"""Write the table of docs/reproduce.md from the report of our run and the authors' numbers: python scripts/paper_table.py."""
+"""Write the table of docs/reproduce.md from the report of our run and the authors' numbers."""
 
 import re
 from collections import defaultdict
@@ -42,8 +42,8 @@ def summary(report: str) -> str:
         if row.setting.loss in losses and row.setting.n_bits in bits:
             authors[row.setting.backbone][row.quantizer].append(row.map_percent)
     lines = [
-        "| quantizer | EfficientNet-Lite0, heads (here) | − sign | AlexNet, whole (authors) | − sign | VGG-16, whole (authors) "
-        "| − sign |",
+        "| quantizer | EfficientNet-Lite0, heads (here) | − sign | AlexNet, whole (authors) | − sign "
+        "| VGG-16, whole (authors) | − sign |",
         "|---|---:|---:|---:|---:|---:|---:|",
     ]
     for key, label in NAMES.items():

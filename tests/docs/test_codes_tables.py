@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 from pathlib import Path
 from types import ModuleType
 
@@ -25,6 +26,13 @@ def test_a_page_holds_the_measured_numbers(tables: ModuleType, page: str) -> Non
     text = (ROOT / page).read_text()
     assert "<!-- codes: " in text
     assert tables.filled(text, tables.measurements()) == text, "run python benchmarks/codes_tables.py"
+
+
+def test_the_comparison_states_measured_numbers() -> None:
+    tables = (ROOT / "benchmarks/results/codes.md").read_text() + (ROOT / "docs/quality.md").read_text()
+    stated = re.findall(r"\d+\.\d(?=%)", (ROOT / "docs/comparison.md").read_text())
+    assert stated
+    assert [number for number in stated if not re.search(rf"\b{re.escape(number)}\b", tables)] == []
 
 
 def test_a_number_that_differs_is_noticed(tables: ModuleType) -> None:
