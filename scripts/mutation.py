@@ -109,6 +109,8 @@ PRELOAD += [
     "hypothesis.strategies",
 ]
 PRELOAD += ["pytest", "hypothesis.extra.numpy", "safetensors.numpy", "PIL.Image"]
+# The last two are imported by the first gradient check and the first optimizer, and take longer than the tests.
+LEARNING_PRELOAD = ["torch", "torch.fx.experimental.symbolic_shapes", "torch._dynamo"]
 
 ARITHMETIC = {"Add", "Sub", "Mul", "Div", "FloorDiv"}
 BITWISE = {"BitOr", "BitAnd", "BitXor", "RShift", "LShift"}
@@ -415,7 +417,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="h2q-mutation-") as temporary:
         folder = Path(temporary).resolve()
         prepare_copy(folder)
-        preload(folder, PRELOAD + ["torch"] * any("similarity" in str(path) for path in modules))
+        learning = any("similarity" in str(path) for path in modules)
+        preload(folder, PRELOAD + LEARNING_PRELOAD * learning)
         for path in dict.fromkeys(modules):
             mutants = [mutant for mutant in find_mutants(path) if draw.random() < options.share]
             if mutants:
