@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -119,22 +120,25 @@ def test_two_processes_do_not_save_at_once(folder: Path) -> None:
     assert len(BinaryIndex.open(folder)) == 5001
 
 
-def _append_for_ever(folder: Path) -> None:
+def _append_for_ever(folder: Path, saved: Any) -> None:
     index = BinaryIndex.open(folder)
     while True:
         index.add(CODES)
         if len(index) > 60_000:
             index.compact()
         index.save(folder)
+        saved.release()
 
 
 def test_a_save_killed_at_any_moment_leaves_a_whole_index(folder: Path) -> None:
     context = multiprocessing.get_context("fork")
     sizes = set()
     for attempt in range(25):
-        child = context.Process(target=_append_for_ever, args=(folder,))
+        saved = context.Semaphore(0)
+        child = context.Process(target=_append_for_ever, args=(folder, saved))
         child.start()
-        time.sleep(0.02 + 0.013 * attempt % 0.11)
+        saved.acquire()
+        time.sleep(0.013 * attempt % 0.11)
         os.kill(child.pid, signal.SIGKILL)
         child.join()
         index = BinaryIndex.open(folder)
@@ -142,7 +146,7 @@ def test_a_save_killed_at_any_moment_leaves_a_whole_index(folder: Path) -> None:
         assert len(index) >= 5000
         np.testing.assert_array_equal(index.search(CODES[:3], 1).distances, 0)
         sizes.add(len(index))
-    assert len(sizes) > 3
+    assert len(sizes) == 25
     index.save(folder)
     named = json.loads((folder / "manifest.json").read_text())
     kept = {f.name for f in folder.iterdir()} - {"manifest.json", "manifest.backup.json", ".lock"}

@@ -135,7 +135,7 @@ def _invert_upper(S: NDArray[Any]) -> NDArray[Any]:
     """
     m = len(S)
     if m <= _LAPACK_SIZE:
-        if m == 0:  # LAPACK would print a warning
+        if m == 0:
             return S
         (trtri,) = get_lapack_funcs(("trtri",), (S,))
         inverse, _ = trtri(S.T, lower=1)  # S.T is in Fortran order: no copy
@@ -276,7 +276,7 @@ def from_matrix(U: NDArray[Float]) -> NDArray[Float]:
         raise ValueError(f"U must be square; got shape {U.shape}")
     k, rest = len(U), U.astype(np.float64)
     deviation = np.abs(rest.T @ rest - np.eye(k)).max(initial=0.0)
-    tol = 100 * float(np.finfo(U.dtype).eps) * k**0.5
+    tol = 100 * float(np.finfo(U.dtype).eps) * max(k, 1) ** 0.5
     if not deviation <= tol:
         raise ValueError(
             f"U must be orthogonal; U^T U differs from the identity by {deviation:.1e}, over {tol:.1e}: "
