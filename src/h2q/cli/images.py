@@ -69,7 +69,8 @@ def search(
 
     collection = PictureCollection.open(path)
     neighbors = collection.search(picture, k, where=where)
-    found = [(collection.folder / item.id, item.distance) for item in neighbors[0]]
+    # Rounding makes the distance of a picture to itself a little less than 0.
+    found = [(collection.folder / item.id, max(item.distance, 0.0)) for item in neighbors[0]]
     sheet = path / _SHEET if output is None and open_sheet else output
     if sheet is not None:
         _write_sheet(sheet, picture, found, show=open_sheet and sys.stdout.isatty())
