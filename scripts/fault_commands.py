@@ -77,6 +77,7 @@ COMMANDS = {
     "experiment run": Command(RUN, ("new",)),
     "experiment show": Command(("experiment", "show", "plan.toml")),
     "experiment status": Command(("experiment", "status", "done")),
+    "export-site": Command(("export-site", "images.h2q", "new-site"), ("new-site",)),
     "fit": Command(("fit", "x.npy", "--bits", "32", "-o", "new.safetensors"), ("new.safetensors",)),
     "images duplicates": Command(("images", "duplicates", "images.h2q")),
     "images index": Command(("images", "index", "images", "-o", "new.h2q"), ("new.h2q",)),

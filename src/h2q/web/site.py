@@ -1,14 +1,14 @@
 """An index as static files: the page of `h2q serve` searches them in the browser, with no server.
 
-    index.html, page/        the page
-    data/info.json           what is shown of the index, and the mark of such a site; written like all the others
-    data/codes.bin           packed codes, one after another, in the order that breaks ties
-    data/items.json          ids, metadata by column, texts
-    data/signs.bin           codes by plain signs, for the view that compares the two
-    data/comparison.json     quantizers on a sample of the items
-    thumbnails/000/          small JPEGs, a thousand a folder
-    data/model.onnx          the network with the rotation folded in
-    onnxruntime/             onnxruntime-web, which runs it
+index.html, page/        the page
+data/info.json           what is shown of the index, and the mark of such a site; written like all the others
+data/codes.bin           packed codes, one after another, in the order that breaks ties
+data/items.json          ids, metadata by column, texts
+data/signs.bin           codes by plain signs, for the view that compares the two
+data/comparison.json     quantizers on a sample of the items
+thumbnails/000/          small JPEGs, a thousand a folder
+data/model.onnx          the network with the rotation folded in
+onnxruntime/             onnxruntime-web, which runs it
 """
 
 from collections.abc import Sequence
@@ -80,8 +80,8 @@ def export_site(
     folder : path
         The folder to write.
     onnxruntime : path, optional
-        The folder ``dist`` of the npm package onnxruntime-web. With it, the network that embeds the pictures is a part of
-        the site, so that a picture can be the query; the picture does not leave the visitor's machine.
+        The folder ``dist`` of the npm package onnxruntime-web. With it, the network that embeds the pictures is a part
+        of the site, so that a picture can be the query; the picture does not leave the visitor's machine.
     thumbnail : int
         Pixels of the longer side of thumbnails.
     comparison : bool
@@ -222,7 +222,8 @@ def _write_page(folder: Path) -> None:
     for file in page.iterdir():
         if file.name == "index.html":
             text = file.read_text(encoding="utf-8")
-            (folder / file.name).write_text(text.replace('data-source="server"', 'data-source="site"'), encoding="utf-8")
+            (folder / file.name).write_text(
+                text.replace('data-source="server"', 'data-source="site"'), encoding="utf-8"
+            )
         else:
             (folder / "page" / file.name).write_bytes(file.read_bytes())
-
