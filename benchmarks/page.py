@@ -161,8 +161,8 @@ def main() -> None:
     )
     shutil.rmtree(folder)
     print(
-        f"{processor()}; load average {os.getloadavg()[0]:.0f}. {len(features):,} codes of {BITS} bits, {QUERIES} queries "
-        "of each kind."
+        f"{processor()}; load average {os.getloadavg()[0]:.0f}. {len(features):,} codes of {BITS} bits, "
+        f"{QUERIES} queries of each kind."
     )
     print(f"The page: {page:,} bytes. " + ", ".join(f"{name}: {size:,} bytes" for name, size in sizes.items()) + ".\n")
     print("| | query | ms until answered, median (range) | ms until drawn, median |\n|---|---|---:|---:|")

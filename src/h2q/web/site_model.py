@@ -65,8 +65,8 @@ def prepare_model(contents: Contents, onnxruntime: Path) -> SiteModel:
     backbone = getattr(contents, "backbone", None)
     if backbone is None or backbone.resize_mode != "stretch":
         raise ValueError(
-            f"{contents.name} holds {contents.kind} without a network that a browser can prepare pictures for; export the "
-            "site without the network"
+            f"{contents.name} holds {contents.kind} without a network that a browser can prepare pictures for; export "
+            "the site without the network"
         )
     quantizer = contents.index.quantizer
     if not quantizer.linear:
