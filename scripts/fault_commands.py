@@ -90,6 +90,8 @@ COMMANDS = {
     "info": Command(("info", "q.safetensors")),
     "inspect": Command(("inspect", "codes.npy", "--labels", "y.npy")),
     "search": Command(("search", "index", "x.npy", "-k", "5", "-o", "new.npz"), ("new.npz",)),
+    # A server has no end of its own; this much of it has.
+    "serve": Command(("serve", "images.h2q", "--openapi", "new.json"), ("new.json",)),
     "tune": Command(("tune", "x.npy", "--bytes", "4", "--methods", "sign,random")),
     "train": Command((*TRAIN, "-o", "new"), ("new", "new.run"), again=("--resume",)),
     # Further ways through the same commands.
