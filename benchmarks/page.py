@@ -75,8 +75,7 @@ def make_collection(folder: Path, features: np.ndarray, images: list[bytes]) -> 
         (folder / "photos" / name).write_bytes(content)
     collection = folder / "photos.h2q"
     collection.mkdir()
-    settings = {"folder": str(folder / "photos"), "backbone": "efficientnet-lite0", "image_size": None}
-    write_checked_json(collection / "pictures.json", {"kind": "pictures", **settings})
+    write_checked_json(collection / "pictures.json", {"kind": "pictures", "source": str(folder / "photos")})
     quantizer = HouseholderQuantizer(BITS, whitening=1.0, random_state=0).fit(features[:4096])
     index = BinaryIndex(quantizer=quantizer, keep_embeddings=True)
     now = datetime.datetime.now(datetime.UTC)

@@ -91,6 +91,11 @@ COMMANDS = {
     "info": Command(("info", "q.safetensors")),
     "inspect": Command(("inspect", "codes.npy", "--labels", "y.npy")),
     "search": Command(("search", "index", "x.npy", "-k", "5", "-o", "new.npz"), ("new.npz",)),
+    # A server has no end of its own; this much of it has.
+    "serve": Command(("serve", "images.h2q", "--openapi", "new.json"), ("new.json",)),
+    "texts duplicates": Command(("texts", "duplicates", "texts.h2q")),
+    "texts index": Command(("texts", "index", "texts.txt", "-o", "new.h2q"), ("new.h2q",)),
+    "texts search": Command(("texts", "search", "texts.h2q", "digit 3")),
     "tune": Command(("tune", "x.npy", "--bytes", "4", "--methods", "sign,random")),
     "train": Command((*TRAIN, "-o", "new"), ("new", "new.run"), again=("--resume",)),
     # Further ways through the same commands.
@@ -305,8 +310,8 @@ def prepare(folder: Path) -> None:
 
 
 def prepare_learned(folder: Path) -> None:
-    """Write the inputs that need a network: a hasher, an experiment and a collection of pictures."""
-    from h2q.collections import PictureCollection
+    """Write the inputs that need a network: a hasher, an experiment and collections."""
+    from h2q.collections import PictureCollection, TextCollection
     from h2q.datasets import load_dataset
     from h2q.experiments import load_plan, run_plan
     from h2q.hasher import ImageHasher
@@ -314,6 +319,8 @@ def prepare_learned(folder: Path) -> None:
     run_plan(load_plan(folder / "plan.toml"), folder / "done", progress=False)
     ImageHasher(n_bits=16, image_size=32).fit(load_dataset("digits")).save(folder / "hasher")
     PictureCollection(folder / "images.h2q", folder / "images").update()
+    (folder / "texts.txt").write_text("".join(f"a picture of the digit {number}\n" for number in range(60)))
+    TextCollection(folder / "texts.h2q", folder / "texts.txt").update()
 
 
 def reset(command: Command, folder: Path) -> None:

@@ -31,7 +31,7 @@ def test_three_commands(photos: Path, document: Any, run: Any) -> None:
     assert sorted(found["paths"]) == [str(photos / "08.jpg"), str(photos / "20.jpg")]
     assert "08.jpg" in run("images", "search", index, photos / "08.jpg", "--where", "width = 32").stdout
     printed = run("images", "duplicates", index, "--radius", 0, "--keep", "best").stdout
-    assert "1 groups within 0 bits" in printed
+    assert "1 group within 0 of 16 bits" in printed
     assert "keep  " in printed
     assert document("images", "duplicates", index, "--radius", 0)["groups"][0]["distance"] == 0
 

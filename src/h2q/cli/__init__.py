@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["build_app", "main"]
 
-_SHARED = ("common", "interrupts")
+_SHARED = ("collections", "common", "interrupts")
 
 
 def main() -> None:

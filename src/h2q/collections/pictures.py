@@ -1,64 +1,30 @@
-"""A folder of pictures, indexed by what they show: relative paths are the ids; size and time are metadata.
-
-photos.h2q/
-  pictures.json     the folder of the pictures and the network that embeds them
-  index/            a `BinaryIndex` that keeps the embeddings
-"""
+"""A folder of pictures, indexed by what they show: relative paths are the ids; size and time are metadata."""
 
 import datetime
 import os
-import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from h2q.collections.collection import Collection, EmbeddedPart, Listing
 from h2q.datasets.image_folder import find_images
 from h2q.datasets.images import BrokenImageError, FileImages, LazyImages
-from h2q.errors import FileFormatError, MissingDependencyError
-from h2q.files import read_checked_json, write_checked_json
-from h2q.index import BinaryIndex, Neighbors
-from h2q.progress import progress_bar
-from h2q.quantization import HouseholderQuantizer
-from h2q.similarity.backbones import load_backbone
+from h2q.errors import MissingDependencyError
+from h2q.index import Neighbors
+from h2q.similarity.backbones import Backbone, load_backbone
 from h2q.similarity.features import extract_features
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["PictureCollection", "Update"]
-
-_SETTINGS, _INDEX = "pictures.json", "index"
-_MAX_BITS, _FIT_IMAGES = 128, 4096
-_CANDIDATES = 100
-_WHITENED = 8  # pictures for each bit, from which features are whitened
+__all__ = ["PictureCollection"]
 
 
-@dataclass(frozen=True)
-class Update:
-    """What an update of a collection did.
-
-    Attributes
-    ----------
-    added, changed, removed : int
-        Number of pictures that were new, changed, and gone.
-    kept : int
-        Number of pictures that were as before.
-    unreadable : tuple of str
-        Files that could not be read, each with the reason.
-    """
-
-    added: int
-    changed: int
-    removed: int
-    kept: int
-    unreadable: tuple[str, ...]
-
-
-class PictureCollection:
+class PictureCollection(Collection[Listing]):
     """An index of a folder of pictures.
 
     Parameters
@@ -67,10 +33,11 @@ class PictureCollection:
         Where the collection is stored, a folder; made by the first update.
     folder : Path, optional
         The folder of the pictures; needed before the first update, known afterwards.
-    backbone : str
-        Network that embeds the pictures; see `h2q.similarity.backbones.load_backbone`.
+    backbone : str, optional
+        Network that embeds the pictures; see `h2q.similarity.backbones.load_backbone`. Default: the collection's, at
+        first "efficientnet-lite0".
     image_size : int, optional
-        Side in pixels that pictures are resized to. Default: the network's.
+        Side in pixels that pictures are resized to. Default: the collection's, at first the network's.
 
     Raises
     ------
@@ -80,62 +47,20 @@ class PictureCollection:
         If the collection was made with another network or size.
     """
 
+    kind, command = "pictures", "h2q images index"
+    state_columns = ("size", "modified")
+    defaults = {"backbone": "efficientnet-lite0", "image_size": None}  # noqa: RUF012
+    max_bits, whitened = 128, True
+
     def __init__(
-        self,
-        path: Path,
-        folder: Path | None = None,
-        *,
-        backbone: str = "efficientnet-lite0",
-        image_size: int | None = None,
+        self, path: Path, folder: Path | None = None, *, backbone: str | None = None, image_size: int | None = None
     ) -> None:
-        self.path = path
-        settings = path / _SETTINGS
-        if settings.exists():
-            stored = read_checked_json(settings)
-            if stored.get("kind") != "pictures":
-                raise FileFormatError(f"{settings} is not that of a collection of pictures")
-            given = {"backbone": backbone, "image_size": image_size}
-            if folder is not None and any(stored[name] != value for name, value in given.items()):
-                raise ValueError(
-                    f"{path} was made with backbone={stored['backbone']} and image_size={stored['image_size']}; use "
-                    "these, or another collection"
-                )
-            self.folder = Path(stored["folder"]) if folder is None else folder
-            self.backbone, self.image_size = str(stored["backbone"]), stored["image_size"]
-        elif folder is None:
-            raise FileNotFoundError(f"there is no collection of pictures at {path}: make it with h2q images index")
-        elif path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise FileExistsError(f"{path} holds other files and no collection of pictures; choose another name")
-        else:
-            self.folder, self.backbone, self.image_size = folder, backbone, image_size
-        has_index = (path / _INDEX).is_dir()
-        self.index: BinaryIndex | None = BinaryIndex.open(path / _INDEX) if has_index else None
+        super().__init__(path, folder, backbone=backbone, image_size=image_size)
 
-    def update(self) -> Update:
-        """Take up the pictures that are new, changed or gone since the last update; save after every few thousand.
-
-        The first pictures, or a sample of them, decide the quantizer.
-
-        Raises
-        ------
-        ValueError
-            If the folder holds no picture that can be read.
-        """
-        paths = find_images(self.folder).paths
-        now = {path: _stat(self.folder / path) for path in paths}
-        before = self._known()
-        changed = [path for path in paths if path in before and before[path] != now[path]]
-        added = [path for path in paths if path not in before]
-        gone = [path for path in before if path not in now]
-        if self.index is not None and gone:
-            self.index.remove(gone)
-            self.index.save(self.path / _INDEX)
-        faults = self._take_up(added + changed, now) if added or changed else {}
-        if self.index is None:
-            raise ValueError(f"{self.folder} holds no picture that can be read; {len(faults)} cannot")
-        n_added, n_changed = (sum(path not in faults for path in paths) for paths in (added, changed))
-        unreadable = tuple(f"{path} ({reason})" for path, reason in faults.items())
-        return Update(n_added, n_changed, len(gone), len(before) - len(gone) - len(changed), unreadable)
+    @property
+    def folder(self) -> Path:
+        """The folder of the pictures."""
+        return self.source
 
     def search(self, picture: Path, k: int = 10, *, where: str | None = None) -> Neighbors:
         """Return the k pictures most like one, which need not be in the collection: paths and 1 - cosine.
@@ -145,79 +70,51 @@ class PictureCollection:
         FileNotFoundError, ValueError
             If there is no such file, or it does not decode.
         """
-        index = self._open_index()
-        embedding = extract_features(FileImages(picture.parent, [picture.name]), self._network(), progress=False)
-        candidates = max(_CANDIDATES, 10 * k)
-        return index.search(embedding, k, rerank=candidates, where=where, columns=["size", "modified"])
+        self.opened_index()
+        embedding = extract_features(FileImages(picture.parent, [picture.name]), self.network, progress=False)
+        return self.search_embeddings(embedding, k, where=where)
 
-    def _open_index(self) -> BinaryIndex:
-        if self.index is None:
-            raise FileNotFoundError(f"{self.path} holds no pictures yet: run h2q images index")
-        return self.index
+    def embed(self, picture: "Image") -> NDArray[np.float32]:
+        """Return the embedding of a picture in memory, shape (1, d), to search with; nothing is stored."""
+        return self.network.embed([picture])
 
-    def _network(self) -> Any:
-        return load_backbone(self.backbone, image_size=self.image_size)
+    @cached_property
+    def network(self) -> Backbone:
+        """The network that embeds the pictures, loaded when it is first needed."""
+        return load_backbone(self._settings["backbone"], image_size=self._settings["image_size"])
 
-    def _known(self) -> dict[str, tuple[int, datetime.datetime]]:
-        """Return size and time of the pictures that the index holds."""
-        if self.index is None or not len(self.index):
-            return {}
-        ids = self.index.ids
-        table = self.index.metadata(ids, ["size", "modified"])
-        return dict(zip(ids, zip(*(column.to_pylist() for column in table.columns), strict=True), strict=True))
+    def _list(self) -> Listing:
+        return Listing({path: _stat(self.folder / path) for path in find_images(self.folder).paths})
 
-    def _take_up(self, paths: Sequence[str], known: dict[str, tuple[int, datetime.datetime]]) -> dict[str, str]:
-        """Embed and index pictures; return those that cannot be read, each with the reason."""
-        if self.index is None:
-            # The first part decides the quantizer: a random one.
-            paths = np.random.default_rng(0).permutation(np.array(paths, object)).tolist()
-        network, faults = self._network(), dict[str, str]()
-        with progress_bar("indexing", len(paths)) as advance:
-            for start in range(0, len(paths), _FIT_IMAGES):
-                part = paths[start : start + _FIT_IMAGES]
-                images = _Readable(self.folder, part, advance)
-                embeddings = extract_features(images, network, progress=False)
-                fine = np.array([position not in images.faults for position in range(len(part))])
-                faults |= {part[position]: reason for position, reason in sorted(images.faults.items())}
-                if fine.any():
-                    self._add(np.array(part, object)[fine], embeddings[fine], images, known)
-        return faults
-
-    def _add(
-        self,
-        paths: NDArray[Any],
-        embeddings: NDArray[np.float32],
-        images: "_Readable",
-        known: dict[str, tuple[int, datetime.datetime]],
-    ) -> None:
-        if self.index is None:
-            self.path.mkdir(parents=True, exist_ok=True)
-            settings = {"folder": str(self.folder.resolve()), "backbone": self.backbone, "image_size": self.image_size}
-            write_checked_json(self.path / _SETTINGS, {"kind": "pictures", **settings})
-            self.index = BinaryIndex(quantizer=_fit(embeddings), keep_embeddings=True)
-        sizes = [images.dimensions[path] for path in paths]
+    def _embed(self, ids: Sequence[Any], listing: Listing, advance: Callable[[int], None]) -> EmbeddedPart:
+        images = _Readable(self.folder, ids, advance)
+        embeddings = extract_features(images, self.network, progress=False)
+        fine = [position for position in range(len(ids)) if position not in images.faults]
+        paths = [ids[position] for position in fine]
         metadata = {
-            "size": [known[path][0] for path in paths],
-            "modified": [known[path][1] for path in paths],
-            "width": [width for width, _ in sizes],
-            "height": [height for _, height in sizes],
+            "size": [listing.states[path][0] for path in paths],
+            "modified": [listing.states[path][1] for path in paths],
+            "width": [images.dimensions[position][0] for position in fine],
+            "height": [images.dimensions[position][1] for position in fine],
         }
-        self.index.upsert(embeddings, paths, metadata)
-        self.index.save(self.path / _INDEX)
+        faults = {ids[position]: reason for position, reason in images.faults.items()}
+        return EmbeddedPart(paths, embeddings[fine], metadata, faults)
 
-    @classmethod
-    def open(cls, path: Path) -> Self:
-        """Open a collection that an update made."""
-        return cls(path)
+    def _name(self, item: Any) -> str:
+        return str(item)
+
+    def _merits(self, ids: NDArray[Any]) -> Sequence[Any]:
+        rows = self.opened_index().metadata(ids, ["width", "height", "size", "modified"]).to_pylist()
+        return [(row["width"] * row["height"], row["size"], -row["modified"].timestamp()) for row in rows]
 
 
 class _Readable(LazyImages):
     """Pictures of a folder; one that cannot be read is noted, and gray."""
 
-    def __init__(self, folder: Path, paths: Sequence[str], advance: Any) -> None:
-        self._images, self._paths, self._advance = FileImages(folder, paths), paths, advance
+    def __init__(self, folder: Path, paths: Sequence[str], advance: Callable[[int], None]) -> None:
+        self._images, self._advance = FileImages(folder, paths), advance
         self.faults: dict[int, str] = {}
-        self.dimensions: dict[str, tuple[int, int]] = {}
+        self.dimensions: dict[int, tuple[int, int]] = {}
 
     def __len__(self) -> int:
         return len(self._images)
@@ -231,23 +128,9 @@ class _Readable(LazyImages):
         except (BrokenImageError, OSError, MissingDependencyError) as error:
             self.faults[position] = "does not decode" if isinstance(error, BrokenImageError) else str(error)
             picture = Image.new("RGB", (32, 32), (128, 128, 128))
-        self.dimensions[self._paths[position]] = picture.size
+        self.dimensions[position] = picture.size
         self._advance(1)
         return picture
-
-
-def _fit(embeddings: NDArray[np.float32]) -> HouseholderQuantizer:
-    """Fit a quantizer on features of a network that was trained for something else: whitened, where that is safe.
-
-    Whitening scales every direction to one variance. In a few pictures the last directions are what tells two copies
-    of one picture apart, which must not count as much as the others.
-    """
-    n_bits = min(_MAX_BITS, 8 * max(1, (len(embeddings) - 1) // 8))
-    whitening = 1.0 if len(embeddings) >= _WHITENED * n_bits else 0.0
-    with warnings.catch_warnings():
-        # A few pictures do not decide a rotation; their embeddings, which are kept, decide the order.
-        warnings.simplefilter("ignore", UserWarning)
-        return HouseholderQuantizer(n_bits, whitening=whitening, random_state=0).fit(embeddings)
 
 
 def _stat(path: Path) -> tuple[int, datetime.datetime]:

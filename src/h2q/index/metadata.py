@@ -7,9 +7,9 @@ from h2q.errors import describe
 from h2q.index.filters import family_of
 from h2q.index.tables import ID
 
-__all__ = ["as_table", "check_columns", "conform", "describe_schema"]
+__all__ = ["RESERVED", "as_table", "check_columns", "conform", "describe_schema"]
 
-_RESERVED = (ID, "query", "rank", "distance")  # columns of results
+RESERVED = (ID, "query", "rank", "distance")  # columns of results
 
 
 def as_table(metadata: Any, n: int) -> Any:
@@ -43,7 +43,7 @@ def as_table(metadata: Any, n: int) -> Any:
     for name in names:
         if names.count(name) > 1:
             raise ValueError(f"metadata has two columns {name}; give each a name of its own")
-        if name in _RESERVED:
+        if name in RESERVED:
             raise ValueError(f"metadata has a column {name}, which is a column of results: give it another name")
     if not names:
         raise ValueError("metadata has no columns; leave it out")

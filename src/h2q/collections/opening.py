@@ -1,0 +1,22 @@
+"""Collections of any kind, opened by what is stored."""
+
+from pathlib import Path
+
+from h2q.collections.pictures import PictureCollection
+from h2q.collections.texts import TextCollection
+
+__all__ = ["open_collection"]
+
+
+def open_collection(path: Path) -> PictureCollection | TextCollection:
+    """Open a collection, of pictures or of texts, that an update made.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is none.
+    """
+    for kind in (PictureCollection, TextCollection):
+        if (path / f"{kind.kind}.json").exists():
+            return kind.open(path)
+    raise FileNotFoundError(f"there is no collection at {path}: make one with h2q images index or h2q texts index")
