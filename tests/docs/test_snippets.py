@@ -30,6 +30,7 @@ NOT_RUN = {
     "docs/cli.md": 1,
     "docs/engines.md": 1,
     "docs/experiments.md": 1,
+    "docs/page.md": 2,
     "docs/serving.md": 2,
     "docs/start.md": 1,
     "docs/training.md": 1,
