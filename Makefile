@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --constraint constraints.txt
 
-.PHONY: demo test lint types unit wheel torchvision site fuzz format clean
+.PHONY: demo test lint types unit browser wheel torchvision site fuzz format clean
 
 demo: $(VENV)/.demo
 	$(BIN)/h2q demo
@@ -20,9 +20,12 @@ lint: $(VENV)/.dev
 types: $(VENV)/.dev
 	$(BIN)/mypy
 
-unit: $(VENV)/.dev
+unit: $(VENV)/.dev browser
 	$(BIN)/python -m pytest -n 2 -q -m "not alone"
 	$(BIN)/python -m pytest -q -m alone tests/index
+
+browser:
+	bash scripts/browser.sh
 
 wheel: $(VENV)/.dev
 	PYTHON=$(PYTHON) bash scripts/test_wheel.sh

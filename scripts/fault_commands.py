@@ -77,6 +77,7 @@ COMMANDS = {
     "experiment run": Command(RUN, ("new",)),
     "experiment show": Command(("experiment", "show", "plan.toml")),
     "experiment status": Command(("experiment", "status", "done")),
+    "export-site": Command(("export-site", "images.h2q", "new-site"), ("new-site",)),
     "fit": Command(("fit", "x.npy", "--bits", "32", "-o", "new.safetensors"), ("new.safetensors",)),
     "images duplicates": Command(("images", "duplicates", "images.h2q")),
     "images index": Command(("images", "index", "images", "-o", "new.h2q"), ("new.h2q",)),
@@ -90,6 +91,8 @@ COMMANDS = {
     "info": Command(("info", "q.safetensors")),
     "inspect": Command(("inspect", "codes.npy", "--labels", "y.npy")),
     "search": Command(("search", "index", "x.npy", "-k", "5", "-o", "new.npz"), ("new.npz",)),
+    # A server has no end of its own; this much of it has.
+    "serve": Command(("serve", "images.h2q", "--openapi", "new.json"), ("new.json",)),
     "texts duplicates": Command(("texts", "duplicates", "texts.h2q")),
     "texts index": Command(("texts", "index", "texts.txt", "-o", "new.h2q"), ("new.h2q",)),
     "texts search": Command(("texts", "search", "texts.h2q", "digit 3")),

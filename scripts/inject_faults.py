@@ -48,7 +48,7 @@ from fault_commands import (
 )
 
 WATCHDOG_SECONDS = 10.0
-LEARNED = ("experiment", "train", "demo", "embed", "images")  # commands that need a network
+LEARNED = ("experiment", "export-site", "train", "demo", "embed", "images")  # commands that need a network
 PATIENCE_SECONDS = 600.0  # for an undisturbed run on a busy machine
 SIGNALS = {"KILL": signal.SIGKILL, "INT": signal.SIGINT, "TERM": signal.SIGTERM}
 LINES = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}

@@ -19,7 +19,7 @@ PACKAGE = ROOT / "src" / "h2q"
 # In the order of the data.
 ROOMS = (
     "quantization", "index", "hamming", "evaluation", "comparison", "similarity", "hasher", "datasets", "plots",
-    "converters", "collections", "encoding", "integrations", "experiments",
+    "converters", "collections", "encoding", "integrations", "experiments", "web",
 )  # fmt: skip
 # Folders beside docs/, which the site has inside: links from the pages are changed accordingly.
 OUTSIDE = re.compile(r"\]\((?:\.\./)*(?:(benchmarks/[\w/.]+)\.md|examples/(notebooks/\w+)\.ipynb)")

@@ -33,6 +33,8 @@ NOT_RUN = {
     "docs/engines.md": 1,
     "docs/experiments.md": 1,
     "docs/reproduce.md": 2,
+    "docs/page.md": 2,
+    "docs/serving.md": 2,
     "docs/start.md": 1,
     "docs/training.md": 1,
 }

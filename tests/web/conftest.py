@@ -43,7 +43,7 @@ def photos(indexed: Path, tmp_path: Path) -> Path:
         shutil.copytree(indexed / name, tmp_path / name)
     settings = tmp_path / "photos.h2q" / "pictures.json"
     stored = read_checked_json(settings)
-    write_checked_json(settings, {**stored, "folder": str(tmp_path / "photos")})
+    write_checked_json(settings, {**stored, "source": str(tmp_path / "photos")})
     return tmp_path / "photos.h2q"
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from starlette.testclient import TestClient
 
-from h2q.collections import PictureCollection
+from h2q.collections import PictureCollection, TextCollection
 from h2q.index import BinaryIndex
 from h2q.quantization import NestedQuantizer
 from h2q.web import Contents, Settings, create_app, open_contents
@@ -177,6 +177,22 @@ def test_texts_plug_in() -> None:
     assert answer["seconds"]["embed"] > 0
     assert client.get("/api/text", params={"id": 2}).json() == {"id": 2, "text": "a fox in a box"}
     assert "no image model" in client.post("/api/search/image", content=b"").json()["error"]
+
+
+def test_a_collection_of_texts_is_searched_by_text(tmp_path: Path, serve: Serve) -> None:
+    texts = ["a cat sleeps", "the stock market fell", "rain in the north", "kittens and cats play", "shares and bonds"]
+    (tmp_path / "texts.txt").write_text("\n".join([*texts, *(f"line number {number}" for number in range(20))]))
+    TextCollection(tmp_path / "texts.h2q", tmp_path / "texts.txt").update()
+    client = serve(tmp_path / "texts.h2q")
+    info = client.get("/api/info").json()
+    assert (info["kind"], info["accepts"]) == ("texts", ["text", "embedding", "code", "id"])
+    assert [column["name"] for column in info["columns"]] == ["text"]  # and no column of the program itself
+    results = search(client, text="a young cat", k=2)["results"]
+    assert {result["metadata"]["text"] for result in results} == {texts[0], texts[3]}
+    assert client.get("/api/text", params={"id": 1}).json() == {"id": 1, "text": texts[1]}
+    assert client.post("/api/search", json={"text": " "}).json() == {"error": "text must not be empty"}
+    why = client.post("/api/why", json={"text": texts[4], "k": 1}).json()
+    assert [why[name]["results"][0]["id"] for name in ("sign", "learned")] == [4, 4]
 
 
 def test_pictures_are_shown_small_and_whole_without_what_the_file_says_beside_them(photos: Path, serve: Serve) -> None:

@@ -16,7 +16,7 @@ from h2q.datasets.image_folder import find_images
 from h2q.datasets.images import BrokenImageError, FileImages, LazyImages
 from h2q.errors import MissingDependencyError
 from h2q.index import Neighbors
-from h2q.similarity.backbones import BACKBONES
+from h2q.similarity.backbones import BACKBONES, Backbone, load_backbone
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -87,6 +87,23 @@ class PictureCollection(Collection[Listing]):
         """
         self.opened_index()
         return self.search_embeddings(self._model(FileImages(picture.parent, [picture.name])), k, where=where)
+
+    def embed(self, picture: "Image") -> NDArray[np.float32]:
+        """Return the embedding of a picture in memory, shape (1, d), to search with; nothing is stored."""
+        if self._settings["backbone"] in BACKBONES:
+            return self.network.embed([picture])  # threads may share it
+        return self._model([picture])
+
+    @cached_property
+    def network(self) -> Backbone:
+        """The backbone that embeds the pictures, loaded when it is first needed.
+
+        Raises
+        ------
+        ValueError
+            If another model embeds them: a trained hasher, or one of sentence-transformers.
+        """
+        return load_backbone(self._settings["backbone"], image_size=self._settings["image_size"])
 
     @cached_property
     def _model(self) -> Callable[[Sequence[Any]], NDArray[np.float32]]:

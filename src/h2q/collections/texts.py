@@ -94,7 +94,11 @@ class TextCollection(Collection[_Rows]):
         self.opened_index()
         if isinstance(query, str) and not query.strip():
             raise ValueError("query must not be empty")
-        return self.search_embeddings(embed_texts(self._model, [query]), k, where=where)
+        return self.search_embeddings(self.embed(query), k, where=where)
+
+    def embed(self, query: str) -> NDArray[np.float32]:
+        """Return the embedding of a text, shape (1, d), to search with; not for several threads at once."""
+        return embed_texts(self._model, [query])
 
     @cached_property
     def _model(self) -> Any:

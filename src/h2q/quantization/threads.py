@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
+from itertools import chain, islice
 from typing import Any, TypeVar
 
 from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
@@ -39,11 +40,16 @@ def in_order(tasks: Iterator[Callable[[], Result]]) -> Iterator[Result]:
     [1, 2]
     """
     blas = _controller().select(user_api="blas")
+    first = list(islice(tasks, 2))
+    if len(first) < 2:  # nothing to do in parallel, such as one query of a search
+        with blas.limit(limits=1):
+            yield from (task() for task in first)
+        return
     n_threads = max((library["num_threads"] for library in blas.info()), default=1)
     with blas.limit(limits=1), ThreadPoolExecutor(n_threads) as pool:
         pending: deque[Future[Result]] = deque()
         try:
-            for task in tasks:
+            for task in chain(first, tasks):
                 pending.append(pool.submit(task))
                 if len(pending) > 2 * n_threads:
                     yield pending.popleft().result()

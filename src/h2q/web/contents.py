@@ -1,6 +1,7 @@
 """What the items of a served index are: embeddings, pictures, or what another class knows to show and embed."""
 
 import datetime
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +15,10 @@ from h2q.web.settings import Refusal
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from h2q.collections import PictureCollection
+    from h2q.collections import PictureCollection, TextCollection
+    from h2q.similarity.backbones import Backbone
 
-__all__ = ["Contents", "PictureContents", "open_contents"]
+__all__ = ["Contents", "PictureContents", "TextContents", "open_contents"]
 
 
 class Contents:
@@ -91,24 +93,19 @@ class PictureContents(Contents):
         With an index.
     name : str
         Name that is shown.
-
-    Attributes
-    ----------
-    backbone : Backbone
-        The network that embeds the pictures.
     """
 
     kind = "pictures"
     accepts = ("image",)
 
     def __init__(self, collection: "PictureCollection", name: str) -> None:
-        from h2q.similarity.backbones import load_backbone
+        super().__init__(collection.opened_index(), name)
+        self._collection = collection
 
-        if collection.index is None:
-            raise ValueError(f"{collection.path} holds no pictures yet: run h2q images index")
-        super().__init__(collection.index, name)
-        self._folder = collection.folder
-        self.backbone = load_backbone(collection.backbone, image_size=collection.image_size)
+    @property
+    def backbone(self) -> "Backbone":
+        """The network that embeds the pictures."""
+        return self._collection.network
 
     def warm_up(self) -> None:
         """Run the network once, too."""
@@ -119,13 +116,11 @@ class PictureContents(Contents):
 
     def prepare_thread(self) -> None:
         """Let the network use one core for each query, so that several queries do not wait for each other."""
-        import torch
-
-        torch.set_num_threads(1)
+        _use_one_core()
 
     def embed_image(self, image: "Image") -> NDArray[np.float32]:
         """Return the features of an image."""
-        return self.backbone.embed([image])
+        return self._collection.embed(image)
 
     def describe_image(self, image: "Image", n_bytes: int) -> dict[str, Any]:
         """Return what the collection knows of each of its pictures."""
@@ -134,21 +129,66 @@ class PictureContents(Contents):
 
     def picture(self, item: str | int) -> bytes:
         """Return the bytes of the file, which must still be in the folder."""
-        return read_inside(self._folder, str(item))
+        return read_inside(self._collection.folder, str(item))
+
+
+class TextContents(Contents):
+    """The texts of a file that ``h2q texts index`` indexed.
+
+    Parameters
+    ----------
+    collection : TextCollection
+        With an index.
+    name : str
+        Name that is shown.
+    """
+
+    kind = "texts"
+    accepts = ("text",)
+
+    def __init__(self, collection: "TextCollection", name: str) -> None:
+        super().__init__(collection.opened_index(), name)
+        self._collection, self._lock = collection, threading.Lock()
+
+    def warm_up(self) -> None:
+        """Run the model once, too."""
+        super().warm_up()
+        self.embed_text("text")
+
+    def prepare_thread(self) -> None:
+        """Let the model use one core, and leave the others to searches."""
+        _use_one_core()
+
+    def embed_text(self, text: str) -> NDArray[np.float32]:
+        """Return the embedding of a text."""
+        if not text.strip():
+            raise Refusal(400, "text must not be empty")
+        with self._lock:  # tokenizers are not for several threads
+            return self._collection.embed(text)
+
+    def text(self, item: str | int) -> str:
+        """Return the text that the index holds."""
+        return str(self.index.metadata([item], [self._collection.column])[0][0])
+
+
+def _use_one_core() -> None:
+    import torch
+
+    torch.set_num_threads(1)
 
 
 def open_contents(path: Path) -> Contents:
-    """Open what is to be served: a collection of pictures, or the folder of an index.
+    """Open what is to be served: a collection of pictures or texts, or the folder of an index.
 
     Parameters
     ----------
     path : path
-        What ``h2q images index`` or ``h2q index build`` wrote.
+        What ``h2q images index``, ``h2q texts index`` or ``h2q index build`` wrote.
 
     Raises
     ------
     FileNotFoundError, FileFormatError
-        If it is neither.
+        If it is none of these.
 
     Examples
     --------
@@ -158,9 +198,11 @@ def open_contents(path: Path) -> Contents:
     >>> open_contents(Path(folder)).ways()
     ['code', 'id']
     """
-    from h2q.collections import PictureCollection
+    from h2q.collections import PictureCollection, TextCollection
 
     name = path.resolve().name
-    if (path / "pictures.json").exists():
+    if (path / f"{PictureCollection.kind}.json").exists():
         return PictureContents(PictureCollection.open(path), name)
+    if (path / f"{TextCollection.kind}.json").exists():
+        return TextContents(TextCollection.open(path), name)
     return Contents(BinaryIndex.open(path), name)

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from h2q.hamming.candidates import candidate_distances
 from h2q.index import BinaryIndex, Neighbors
 from h2q.index.ids import INTEGER
+from h2q.index.metadata import describe_schema
 from h2q.web.settings import Refusal, Settings
 
-__all__ = ["Options", "find_item", "hexadecimal", "query_of_item", "run_search", "scorings_of"]
+__all__ = ["Options", "find_item", "hexadecimal", "query_of_item", "run_search", "scorings_of", "shown_columns"]
 
 _CANDIDATES = 100
 _TRIES = 3
@@ -52,6 +53,11 @@ def scorings_of(index: BinaryIndex) -> list[str]:
     """Return the scorings that an index has, the best last."""
     by_embeddings = ["asymmetric"] if index.quantizer is not None else []
     return ["hamming", *by_embeddings, *(["rerank"] if index.keeps_embeddings else [])]
+
+
+def shown_columns(index: BinaryIndex) -> dict[str, str]:
+    """Return the metadata columns with their types; those of the program itself begin with an underscore."""
+    return {name: kind for name, kind in describe_schema(index.metadata_schema).items() if not name.startswith("_")}
 
 
 def find_item(index: BinaryIndex, given: str | int) -> str | int:
@@ -150,10 +156,8 @@ def run_search(index: BinaryIndex, query: NDArray[Any], options: Options, embed_
 def _nearest(
     index: BinaryIndex, query: NDArray[Any], code: NDArray[np.uint8], scoring: str, options: Options
 ) -> Neighbors:
-    schema = index.metadata_schema
-    common: dict[str, Any] = {
-        "n_bits": options.n_bits, "where": options.where, "columns": None if schema is None else list(schema.names)
-    }  # fmt: skip
+    names = list(shown_columns(index))
+    common: dict[str, Any] = {"n_bits": options.n_bits, "where": options.where, "columns": names or None}
     if scoring == "hamming":
         return index.search(code, options.k, **common)
     if scoring == "asymmetric":

@@ -1,6 +1,7 @@
 """A server of the application: uvicorn with limits for slow clients."""
 
 import asyncio
+import os
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -87,7 +88,12 @@ def serve(app: Any, host: str = "127.0.0.1", port: int = 0, started: Callable[[s
         h11_max_incomplete_event_size=_HEADER_BYTES,
     )
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.create_server((host, port), family=family, backlog=_CONNECTIONS) as listening:
-        shown = f"[{host}]" if ":" in host else host
+    shown = f"[{host}]" if ":" in host else host
+    try:
+        listening = socket.create_server((host, port), family=family, backlog=_CONNECTIONS)
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else error
+        raise OSError(f"{shown}:{port} cannot be listened at ({reason}); choose another port") from error
+    with listening:
         started(f"http://{shown}:{listening.getsockname()[1]}/")
         uvicorn.Server(config).run(sockets=[listening])

@@ -13,13 +13,12 @@ from numpy.typing import NDArray
 from h2q import __version__
 from h2q.checks import as_embeddings, bytes_per_code
 from h2q.errors import FileFormatError
-from h2q.index.metadata import describe_schema
 from h2q.web.comparing import BackgroundComparison
 from h2q.web.contents import Contents
 from h2q.web.metrics import Metrics
 from h2q.web.pictures import as_jpeg, decode
 from h2q.web.schemas import ItemRequest, SearchRequest
-from h2q.web.searching import Options, find_item, query_of_item, run_search, scorings_of
+from h2q.web.searching import Options, find_item, query_of_item, run_search, scorings_of, shown_columns
 from h2q.web.settings import Refusal, Settings
 from h2q.web.why import SignCodes
 from h2q.web.work import WorkPool
@@ -73,7 +72,7 @@ class Service:
             "bytes_per_item": index.bytes_per_item,
             "scorings": scorings_of(index),
             "accepts": self.contents.ways(),
-            "columns": [{"name": name, "type": kind} for name, kind in describe_schema(index.metadata_schema).items()],
+            "columns": [{"name": name, "type": kind} for name, kind in shown_columns(index).items()],
             "keeps_embeddings": index.keeps_embeddings,
             "takes_changes": settings.token is not None,
             "max_upload_bytes": settings.max_upload_bytes,

@@ -1,14 +1,14 @@
 """An index as static files: the page of `h2q serve` searches them in the browser, with no server.
 
-    index.html, page/        the page
-    data/info.json           what is shown of the index, and the mark of such a site; written like all the others
-    data/codes.bin           packed codes, one after another, in the order that breaks ties
-    data/items.json          ids, metadata by column, texts
-    data/signs.bin           codes by plain signs, for the view that compares the two
-    data/comparison.json     quantizers on a sample of the items
-    thumbnails/000/          small JPEGs, a thousand a folder
-    data/model.onnx          the network with the rotation folded in
-    onnxruntime/             onnxruntime-web, which runs it
+index.html, page/        the page
+data/info.json           what is shown of the index, and the mark of such a site; written like all the others
+data/codes.bin           packed codes, one after another, in the order that breaks ties
+data/items.json          ids, metadata by column, texts
+data/signs.bin           codes by plain signs, for the view that compares the two
+data/comparison.json     quantizers on a sample of the items
+thumbnails/000/          small JPEGs, a thousand a folder
+data/model.onnx          the network with the rotation folded in
+onnxruntime/             onnxruntime-web, which runs it
 """
 
 from collections.abc import Sequence
@@ -22,11 +22,11 @@ import numpy as np
 from h2q import __version__
 from h2q.errors import FileFormatError
 from h2q.files import atomic_folder, read_json, write_json
-from h2q.index.metadata import describe_schema
 from h2q.progress import progress_bar
 from h2q.web.comparing import compare_on_sample
 from h2q.web.contents import Contents, open_contents
 from h2q.web.pictures import as_jpeg
+from h2q.web.searching import shown_columns
 from h2q.web.settings import Refusal, Settings
 from h2q.web.site_model import SiteModel, prepare_model
 from h2q.web.why import sign_quantizer
@@ -80,8 +80,8 @@ def export_site(
     folder : path
         The folder to write.
     onnxruntime : path, optional
-        The folder ``dist`` of the npm package onnxruntime-web. With it, the network that embeds the pictures is a part of
-        the site, so that a picture can be the query; the picture does not leave the visitor's machine.
+        The folder ``dist`` of the npm package onnxruntime-web. With it, the network that embeds the pictures is a part
+        of the site, so that a picture can be the query; the picture does not leave the visitor's machine.
     thumbnail : int
         Pixels of the longer side of thumbnails.
     comparison : bool
@@ -153,8 +153,8 @@ def _write(
 def _items(contents: Contents, ids: Any) -> dict[str, Any]:
     """Return ids, metadata and texts, row by row."""
     index = contents.index
-    schema = index.metadata_schema
-    columns = {} if schema is None else index.metadata(ids).to_pydict()
+    names = list(shown_columns(index))
+    columns = index.metadata(ids, names).to_pydict() if names else {}
     texts = [contents.text(item) for item in ids.tolist()] if contents.kind == "texts" else None
     plain = {name: [_as_json(value) for value in values] for name, values in columns.items()}
     return {"ids": ids.tolist(), "metadata": plain, "texts": texts}
@@ -185,7 +185,7 @@ def _describe(contents: Contents, views: Sequence[str], model: SiteModel | None)
         "bytes_per_item": (index.n_bits + 7) // 8,
         "scorings": ["hamming"],
         "accepts": ["id", "code", *([] if model is None else ["image"])],
-        "columns": [{"name": name, "type": kind} for name, kind in describe_schema(index.metadata_schema).items()],
+        "columns": [{"name": name, "type": kind} for name, kind in shown_columns(index).items()],
         "keeps_embeddings": False,
         "max_upload_bytes": limits.max_upload_bytes,
         "max_k": limits.max_k,
@@ -222,7 +222,8 @@ def _write_page(folder: Path) -> None:
     for file in page.iterdir():
         if file.name == "index.html":
             text = file.read_text(encoding="utf-8")
-            (folder / file.name).write_text(text.replace('data-source="server"', 'data-source="site"'), encoding="utf-8")
+            (folder / file.name).write_text(
+                text.replace('data-source="server"', 'data-source="site"'), encoding="utf-8"
+            )
         else:
             (folder / "page" / file.name).write_bytes(file.read_bytes())
-

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from h2q.quantization.base import BaseQuantizer
-from h2q.web.contents import Contents, PictureContents
+from h2q.web.contents import Contents
 
 if TYPE_CHECKING:
     from torch import nn
@@ -62,8 +62,12 @@ def prepare_model(contents: Contents, onnxruntime: Path) -> SiteModel:
     FileNotFoundError
         If the folder lacks a file of onnxruntime-web.
     """
-    if not isinstance(contents, PictureContents):
-        raise ValueError(f"{contents.name} holds {contents.kind}: only an index of pictures has a network to export")
+    backbone = getattr(contents, "backbone", None)
+    if backbone is None or backbone.resize_mode != "stretch":
+        raise ValueError(
+            f"{contents.name} holds {contents.kind} without a network that a browser can prepare pictures for; export "
+            "the site without the network"
+        )
     quantizer = contents.index.quantizer
     if not quantizer.linear:
         raise ValueError(
@@ -76,7 +80,7 @@ def prepare_model(contents: Contents, onnxruntime: Path) -> SiteModel:
             f"{onnxruntime} has no {absent[0]}: run npm install onnxruntime-web, and give "
             "node_modules/onnxruntime-web/dist"
         )
-    return SiteModel(contents.backbone, onnxruntime)
+    return SiteModel(backbone, onnxruntime)
 
 
 def fold_codes(backbone: "nn.Module", quantizers: Sequence[BaseQuantizer]) -> "nn.Module":

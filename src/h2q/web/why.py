@@ -66,11 +66,12 @@ class SignCodes:
 def sign_quantizer(index: BinaryIndex) -> SignQuantizer:
     """Return plain signs, fitted to the embeddings of an index that keeps them."""
     own, ids = index.quantizer, index.ids
-    options = {"center": getattr(own, "center", True), "whitening": float(getattr(own, "whitening", 0.0) or 0.0)}
+    center, whitening = bool(getattr(own, "center", True)), float(getattr(own, "whitening_", 0.0))
     sample = ids
     if len(ids) > _FIT_ROWS:
         sample = ids[np.sort(np.random.default_rng(0).choice(len(ids), _FIT_ROWS, replace=False))]
-    return SignQuantizer(index.n_bits, random_state=0, **options).fit(index.embeddings(sample))
+    quantizer = SignQuantizer(index.n_bits, center=center, whitening=whitening, random_state=0)
+    return quantizer.fit(index.embeddings(sample))
 
 
 def _sign_index(index: BinaryIndex) -> BinaryIndex:

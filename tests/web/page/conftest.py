@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
@@ -30,7 +31,7 @@ from h2q.web.site import export_site
 ROOT = Path(__file__).parents[3]
 SAMPLE = ROOT / "data" / "cifar10-sample.parquet"
 NPM = ROOT / ".build" / "npm" / "node_modules"
-PATIENCE = 60  # seconds, on a busy machine
+PATIENCE = 120  # seconds, on a busy machine
 HOSTILE = "<img src=x onerror=window.hacked=1>.jpg"
 
 
@@ -62,7 +63,7 @@ class Page:
 
     def text(self, selector: str) -> str:
         """Return the text that is shown."""
-        return self.one(selector).text
+        return str(self.driver.execute_script("return document.querySelector(arguments[0])?.innerText ?? ''", selector))
 
     def run(self, script: str, *arguments: Any) -> Any:
         """Run the body of an asynchronous function; return its value."""
@@ -74,7 +75,8 @@ class Page:
 
     def wait_for(self, condition: Callable[[], Any]) -> Any:
         """Wait until a condition holds; return its value."""
-        return WebDriverWait(self.driver, PATIENCE, 0.05).until(lambda _: condition())
+        wait = WebDriverWait(self.driver, PATIENCE, 0.05, [StaleElementReferenceException])  # results are drawn anew
+        return wait.until(lambda _: condition())
 
     def wait_for_status(self, text: str) -> None:
         """Wait until the line above the results holds a text."""
@@ -82,7 +84,7 @@ class Page:
 
     def names(self) -> list[str]:
         """Return the ids of the results."""
-        return [card.get_attribute("title") for card in self.all("#view .card")]
+        return list(self.driver.execute_script("return [...document.querySelectorAll('.card')].map((c) => c.title)"))
 
     def requests(self) -> list[str]:
         """Return the addresses of all requests since the last call."""

@@ -32,7 +32,8 @@ return answers;
 FILTERS = (
     "digit = 3", "digit <> 3 and half >= 10.5", "not (digit in (1, 2, 3)) or half < 5", "digit between 2 and 4",
     "note is null", "note is not null and even", "not even", "note like '%<script>%12_'", "note ilike '%SCRIPT%'",
-    "note not like '%1%'", "note not in ('a', 'it''s')", "day >= '2025-06-01'", "day between '2024-02-01' and '2024-02-05'",
+    "note not like '%1%'", "note not in ('a', 'it''s')", "day >= '2025-06-01'",
+    "day between '2024-02-01' and '2024-02-05'",
     "5 < digit", "even = true or digit = 0 and half <= 300", '"digit" >= 9', "half > -1e2", "digit != half",
 )  # fmt: skip
 Host = Callable[[Path], str]
@@ -59,7 +60,17 @@ def test_neighbors_and_filters_are_those_of_h2q(page: Page, nested: Path, nested
 
 
 def test_filters_that_cannot_be_read_are_errors(page: Page, nested_site: str) -> None:
-    wrong = ["digit", "digit = ", "digit = 'a'", "size > 3", "digit = 3 digit", "note > 3", "day > 'never'", "(digit = 1", "§"]
+    wrong = [
+        "digit",
+        "digit = ",
+        "digit = 'a'",
+        "size > 3",
+        "digit = 3 digit",
+        "note > 3",
+        "day > 'never'",
+        "(digit = 1",
+        "§",
+    ]
     page.open(nested_site)
     answers = page.run(SEARCH, [["item 5", 5, None, where] for where in wrong])
     assert all(isinstance(answer, str) for answer in answers), answers
@@ -70,7 +81,8 @@ def test_resizing_is_that_of_pillow(page: Page, site: str) -> None:
     script = """
     const { resize, overWhite } = await import('/page/resize.js');
     const [pixels, width, height, side, rgba] = given;
-    return [Array.from(resize(Uint8Array.from(pixels), width, height, side)), Array.from(overWhite(Uint8Array.from(rgba)))];
+    const resized = resize(Uint8Array.from(pixels), width, height, side);
+    return [Array.from(resized), Array.from(overWhite(Uint8Array.from(rgba)))];
     """
     generator = np.random.default_rng(0)
     page.open(site)
@@ -98,7 +110,9 @@ def test_a_picture_is_searched_in_the_browser_and_nothing_leaves_it(page: Page, 
         assert page.names()[0] == name
         differing.append(int(page.text(".card .distance").split()[0]))
     assert max(differing) <= 1, "the browser's code is not Python's"
-    assert {request.split("/", 3)[2] for request in page.requests() if request.startswith("http")} == {site.split("/")[2]}
+    assert {request.split("/", 3)[2] for request in page.requests() if request.startswith("http")} == {
+        site.split("/")[2]
+    }
     assert page.console_errors() == []
     page.one("#tab-why").click()
     page.wait_for(lambda: page.all(".line"))
@@ -133,7 +147,7 @@ def test_other_files_are_refused_and_an_earlier_site_is_replaced(nested: Path, t
     (tmp_path / "notes" / "index.html").write_text("mine")
     with pytest.raises(FileExistsError, match="holds other files"):
         export_site(nested, tmp_path / "notes", progress=False)
-    with pytest.raises(ValueError, match="only an index of pictures"):
+    with pytest.raises(ValueError, match="without a network"):
         export_site(nested, tmp_path / "new", onnxruntime=tmp_path, progress=False)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["notes", "site"]
 
@@ -158,9 +172,8 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     target = tmp_path / "site"
     abandoned = tmp_path / ".site.h2q-0123456789abcdef.tmp"
     (abandoned / "data").mkdir(parents=True)
-    with pytest.raises(RuntimeError), atomic_folder(target) as temporary:
-        (temporary / "half").touch()
-        raise RuntimeError
+    with pytest.raises(ZeroDivisionError), atomic_folder(target) as temporary:
+        (temporary / "half").write_text(str(1 / 0))
     assert list(tmp_path.iterdir()) == []
     for content in ("old", "new"):
         with atomic_folder(target) as temporary:
