@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from h2q import __version__
 from h2q.checks import as_embeddings, bytes_per_code
 from h2q.errors import FileFormatError
+from h2q.index.ids import INTEGER
 from h2q.web.comparing import BackgroundComparison
 from h2q.web.contents import Contents
 from h2q.web.metrics import Metrics
 from h2q.web.pictures import as_jpeg, decode
 from h2q.web.schemas import ItemRequest, SearchRequest
-from h2q.web.searching import Options, find_item, query_of_item, run_search, scorings_of, shown_columns
+from h2q.web.searching import Options, find_item, item_id, query_of_item, run_search, scorings_of, shown_columns
 from h2q.web.settings import Refusal, Settings
 from h2q.web.why import SignCodes
 from h2q.web.work import WorkPool
@@ -119,7 +120,7 @@ class Service:
 
     def _given_query(self, request: SearchRequest) -> NDArray[Any]:
         if request.id is not None:
-            return query_of_item(self.index, find_item(self.index, request.id))
+            return query_of_item(self.index, request.id)
         if request.code is not None:
             return self._code(request.code)
         return self._embedding(request.embedding or [])
@@ -184,11 +185,9 @@ class Service:
         return await self._changes.run(_refusing, self._add, given, embedding, metadata)
 
     def _add(self, given: str, embedding: NDArray[Any], metadata: dict[str, Any] | None) -> dict[str, Any]:
-        item: str | int = given
-        if self.index.id_type == "integer":
-            if not (given.isascii() and given.isdecimal() and len(given) < 20):
-                raise Refusal(400, "ids of this index are whole numbers")
-            item = int(given)
+        item = item_id(self.index, given)
+        if self.index.id_type == INTEGER and isinstance(item, str):
+            raise Refusal(400, "ids of this index are whole numbers")
         with self.index.locked():
             self.index.upsert(embedding, [item], None if metadata is None else [metadata])
             self.index.save()
