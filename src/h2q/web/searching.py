@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from h2q.comparison import RERANKED
 from h2q.errors import FileFormatError
 from h2q.hamming.candidates import candidate_distances
 from h2q.index import BinaryIndex, Neighbors
@@ -25,7 +26,7 @@ __all__ = [
     "shown_columns",
 ]
 
-_CANDIDATES = 100
+_CANDIDATES = 100  # that are re-ranked, at least
 _DIGITS = 19  # of the largest id
 _TRIES = 3
 
@@ -193,13 +194,14 @@ def _nearest(
         return index.search(code, options.k, **common)
     if scoring == "asymmetric":
         return index.search(query, options.k, scoring="asymmetric", **common)
-    return index.search(query, options.k, rerank=max(_CANDIDATES, 10 * options.k), **common)
+    return index.search(query, options.k, rerank=max(_CANDIDATES, RERANKED * options.k), **common)
 
 
 def _differing_bits(code: NDArray[np.uint8], codes: NDArray[np.uint8], n_bits: int) -> NDArray[np.int32]:
     """Return the Hamming distances of the first bits of codes."""
     mask = np.packbits(np.arange(8 * len(code)) < n_bits)
-    return candidate_distances((code & mask)[None], (codes & mask)[None])[0]
+    distances: NDArray[np.int32] = candidate_distances((code & mask)[None], (codes & mask)[None])[0]
+    return distances
 
 
 def hexadecimal(code: NDArray[np.uint8]) -> str:

@@ -66,7 +66,10 @@ class SignCodes:
 def _sign_index(index: BinaryIndex) -> BinaryIndex:
     """Return an index of the same items by plain signs."""
     own, ids = index.quantizer, index.ids
-    options = {"center": getattr(own, "center", True), "whitening": float(getattr(own, "whitening", 0.0) or 0.0)}
+    options: dict[str, Any] = {
+        "center": getattr(own, "center", True),
+        "whitening": float(getattr(own, "whitening", 0.0) or 0.0),
+    }
     sample = ids
     if len(ids) > _FIT_ROWS:
         sample = ids[np.sort(np.random.default_rng(0).choice(len(ids), _FIT_ROWS, replace=False))]
