@@ -28,14 +28,8 @@ BITS, K, ROUNDS = 256, 100, 5
 
 def clustered(n: int, centers: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     codes = centers[generator.integers(0, len(centers), n)]
-    parts, bits = np.array_split(codes, max(1, n // 50_000)), 8 * centers.shape[1]
-    return np.concatenate([part ^ np.packbits(generator.random((len(part), bits)) < 0.1, axis=1) for part in parts])
-
-
-def clustered_codes(n: int, bits: int, n_centers: int, seed: int) -> np.ndarray:
-    """Return codes in clusters whose centers are those of seed 0."""
-    centers = np.random.default_rng(0).integers(0, 256, (n_centers, bits // 8), dtype=np.uint8)
-    return clustered(n, centers, np.random.default_rng(seed))
+    parts = np.array_split(codes, max(1, n // 50_000))
+    return np.concatenate([part ^ np.packbits(generator.random((len(part), BITS)) < 0.1, axis=1) for part in parts])
 
 
 def in_turns(*contestants: Callable[[], Any]) -> list[float]:
