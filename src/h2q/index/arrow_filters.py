@@ -1,6 +1,8 @@
 """Filters as Arrow evaluates them, with the three-valued logic of SQL."""
 
+import math
 from collections.abc import Sequence
+from decimal import Decimal
 from functools import reduce
 from typing import Any
 
@@ -22,8 +24,9 @@ from h2q.index.filters import (
     family_of,
     is_type,
 )
+from h2q.index.patterns import to_regex
 
-__all__ = ["matching_rows", "to_arrow"]
+__all__ = ["matching_rows", "to_arrow", "whole_numbers"]
 
 
 def matching_rows(table: Any, condition: Any) -> NDArray[np.bool_]:
@@ -93,7 +96,11 @@ def to_arrow(condition: Condition, schema: Any) -> Any:
         case IsNull(column):
             return _field(column, schema).is_null()
         case Like(column, pattern, ignore_case):
-            return pc.match_like(_field(column, schema), pattern, ignore_case=ignore_case)
+            field = _field(column, schema)
+            if "\\" not in pattern:
+                return pc.match_like(field, pattern, ignore_case=ignore_case)
+            # Arrow takes a backslash for itself in some patterns.
+            return pc.match_substring_regex(field, f"(?s){to_regex(pattern)}", ignore_case=ignore_case)
         case Between(column, low, high):
             field = _field(column, schema)
             return (field >= _scalar(low, column, schema)) & (field <= _scalar(high, column, schema))
@@ -109,21 +116,42 @@ def to_arrow(condition: Condition, schema: Any) -> Any:
 
 
 def _field(column: Column, schema: Any) -> Any:
-    """Return a column as it is compared: what a dictionary stands for, decimals as floats."""
+    """Return a column as it is compared: what a dictionary stands for; decimals and all floats in double precision."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    kind = schema.field(column.name).type
+    field, kind = pc.field(column.name), schema.field(column.name).type
     if is_type(kind, "dictionary"):
-        return pc.field(column.name).cast(kind.value_type)
-    return pc.field(column.name).cast(pa.float64()) if is_type(kind, "decimal") else pc.field(column.name)
+        field, kind = field.cast(kind.value_type), kind.value_type
+    if is_type(kind, "decimal") or is_type(kind, "floating"):
+        return field if kind == pa.float64() else field.cast(pa.float64())
+    # Compared with signed numbers, which would otherwise be the type of both.
+    return field.cast(pa.decimal128(20, 0)) if kind == pa.uint64() else field
 
 
 def _scalar(value: Value, column: Column, schema: Any) -> Any:
     import pyarrow as pa
 
     kind = schema.field(column.name).type
+    if is_type(kind, "dictionary"):
+        kind = kind.value_type
+    if kind == pa.uint64() and isinstance(value, int):
+        return pa.scalar(Decimal(value), pa.decimal128(20, 0))
     return pa.scalar(value, kind) if family_of(kind) == "time" else pa.scalar(value)
+
+
+def whole_numbers(values: Sequence[Value], kind: Any) -> list[int]:
+    """Return those of some numbers that an integer type can hold.
+
+    Examples
+    --------
+    >>> import pyarrow as pa
+    >>> whole_numbers([1, 2.0, 2.5, 300, -1], pa.uint8())
+    [1, 2]
+    """
+    least = -(2 ** (kind.bit_width - 1)) if is_type(kind, "signed_integer") else 0
+    whole = [int(value) for value in values if math.isfinite(value) and value == int(value)]
+    return [value for value in whole if least <= value < least + 2**kind.bit_width]
 
 
 def _is_in(column: Column, values: Sequence[Value], schema: Any) -> Any:
@@ -132,16 +160,18 @@ def _is_in(column: Column, values: Sequence[Value], schema: Any) -> Any:
     import pyarrow.compute as pc
 
     field, kind = _field(column, schema), schema.field(column.name).type
+    if is_type(kind, "dictionary"):
+        kind = kind.value_type
     if is_type(kind, "integer"):
-        least = -(2 ** (kind.bit_width - 1)) if is_type(kind, "signed_integer") else 0
-        whole = [int(value) for value in values if value == int(value)]
-        value_set = pa.array([value for value in whole if least <= value < least + 2**kind.bit_width], kind)
+        field = field.cast(kind)
+        value_set = pa.array(whole_numbers(values, kind), kind)
     elif is_type(kind, "floating") or is_type(kind, "decimal"):
-        field, value_set = field.cast(pa.float64()), pa.array(map(float, values), pa.float64())
+        numbers = [float(value) for value in values]
+        value_set = pa.array([*numbers, *(-value for value in numbers if value == 0)], pa.float64())
     elif family_of(kind) == "time":
         value_set = pa.array(values, kind)
-    elif family_of(kind) == "text" or is_type(kind, "dictionary"):
-        value_set = pa.array(values)
+    elif family_of(kind) == "text":
+        value_set = pa.array(values, pa.string())
     else:
         return reduce(lambda left, right: left | right, [field == pa.scalar(value) for value in values])
     return pc.if_else(field.is_valid(), field.isin(value_set), pa.scalar(None, pa.bool_()))

@@ -48,8 +48,10 @@ class ItemTable:
         table = self.arrow
         if names is not None:
             table = table.select([name for name in table.column_names if name in names])
+        if not table.num_columns:
+            return ItemTable(table)
         # Batch by batch: Arrow would join all batches of a column of strings to take a few rows.
-        batches = table.to_batches() if table.num_columns else []
+        batches = table.to_batches()
         ends = np.cumsum([batch.num_rows for batch in batches], dtype=np.int64)
         owners = np.searchsorted(ends, rows, side="right")
         places, parts = [np.zeros(0, np.int64)], [table.schema.empty_table()]
