@@ -102,17 +102,31 @@ def to_arrow(condition: Condition, schema: Any) -> Any:
             # Arrow takes a backslash for itself in some patterns.
             return pc.match_substring_regex(field, f"(?s){to_regex(pattern)}", ignore_case=ignore_case)
         case Between(column, low, high):
-            field = _field(column, schema)
-            return (field >= _scalar(low, column, schema)) & (field <= _scalar(high, column, schema))
+            return _compared(column, ">=", low, schema) & _compared(column, "<=", high, schema)
         case IsIn(column, values):
             return _is_in(column, values, schema)
         case Comparison(column, operator, value):
-            left = _field(column, schema)
-            right = _field(value, schema) if isinstance(value, Column) else _scalar(value, column, schema)
-            return {
-                "=": left.__eq__, "<>": left.__ne__, "<": left.__lt__, "<=": left.__le__, ">": left.__gt__,
-                ">=": left.__ge__,
-            }[operator](right)  # fmt: skip
+            return _compared(column, operator, value, schema)
+
+
+def _compared(column: Column, operator: str, value: Value | Column, schema: Any) -> Any:
+    import pyarrow as pa
+
+    left = _field(column, schema)
+    right = _field(value, schema) if isinstance(value, Column) else _scalar(value, column, schema)
+    kinds = [_kind(each, schema) for each in (column, value) if isinstance(each, Column)]
+    if isinstance(value, float) or any(is_type(each, "floating") or is_type(each, "decimal") for each in kinds):
+        # Whole numbers beyond 2**53 are rounded, which is an error otherwise.
+        left, right = (each.cast(pa.float64(), safe=False) for each in (left, right))
+    return {
+        "=": left.__eq__, "<>": left.__ne__, "<": left.__lt__, "<=": left.__le__, ">": left.__gt__, ">=": left.__ge__,
+    }[operator](right)  # fmt: skip
+
+
+def _kind(column: Column, schema: Any) -> Any:
+    """Return the type of a column's values, which a dictionary stands for."""
+    kind = schema.field(column.name).type
+    return kind.value_type if is_type(kind, "dictionary") else kind
 
 
 def _field(column: Column, schema: Any) -> Any:
@@ -120,9 +134,9 @@ def _field(column: Column, schema: Any) -> Any:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    field, kind = pc.field(column.name), schema.field(column.name).type
-    if is_type(kind, "dictionary"):
-        field, kind = field.cast(kind.value_type), kind.value_type
+    field, kind = pc.field(column.name), _kind(column, schema)
+    if is_type(schema.field(column.name).type, "dictionary"):
+        field = field.cast(kind)
     if is_type(kind, "decimal") or is_type(kind, "floating"):
         return field if kind == pa.float64() else field.cast(pa.float64())
     # Compared with signed numbers, which would otherwise be the type of both.
@@ -132,9 +146,7 @@ def _field(column: Column, schema: Any) -> Any:
 def _scalar(value: Value, column: Column, schema: Any) -> Any:
     import pyarrow as pa
 
-    kind = schema.field(column.name).type
-    if is_type(kind, "dictionary"):
-        kind = kind.value_type
+    kind = _kind(column, schema)
     if kind == pa.uint64() and isinstance(value, int):
         return pa.scalar(Decimal(value), pa.decimal128(20, 0))
     return pa.scalar(value, kind) if family_of(kind) == "time" else pa.scalar(value)
@@ -159,9 +171,7 @@ def _is_in(column: Column, values: Sequence[Value], schema: Any) -> Any:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    field, kind = _field(column, schema), schema.field(column.name).type
-    if is_type(kind, "dictionary"):
-        kind = kind.value_type
+    field, kind = _field(column, schema), _kind(column, schema)
     if is_type(kind, "integer"):
         field = field.cast(kind)
         value_set = pa.array(whole_numbers(values, kind), kind)

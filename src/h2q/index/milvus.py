@@ -1,8 +1,9 @@
 """An index in a collection of Milvus: codes in a BINARY_VECTOR, compared by HAMMING.
 
 Fields: ``id`` (the primary key), ``codes``, where the index has them ``scalars`` and ``embeddings`` (an array of
-floats), and the metadata in the dynamic field. The description of the collection holds what the index is, its properties
-the next id and the types of the metadata. Every change is an upsert or a deletion by id, so that it may be sent again.
+floats), and the metadata in the dynamic field. The description of the collection holds what the index is, its
+properties the next id and the types of the metadata. Every change is an upsert or a deletion by id, so that it may be
+sent again.
 """
 
 import json

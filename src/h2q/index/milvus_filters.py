@@ -20,7 +20,7 @@ from h2q.index.filters import And, Between, Column, Comparison, Condition, IsIn,
 from h2q.index.patterns import literal_prefix, next_text
 from h2q.index.plain import BOOLEAN, FLOAT, INTEGER, TEXT, PlainColumn, plain_value
 
-__all__ = ["Expression", "fits_milvus", "ids_in", "to_milvus"]
+__all__ = ["Expression", "fits_milvus", "ids_in", "json_float", "to_milvus"]
 
 _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     "=": operator.eq, "<>": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
@@ -143,7 +143,7 @@ class _Translator:
     def _is_in(self, column: PlainColumn, values: Sequence[Value], holds: bool) -> Expression:
         items = [plain_value(value, column) for value in values]
         if column.kind == FLOAT:
-            wanted = [json_float(value) for value in items]
+            wanted: list[Any] = [json_float(value) for value in [*items, *(-value for value in items if value == 0)]]
         elif column.kind == INTEGER:
             wanted = whole_numbers(items, column.value_type) if family_of(column.value_type) == "number" else items
         elif column.kind in (TEXT, BOOLEAN):
@@ -175,8 +175,8 @@ _RANGES = ((">=", "and", "<"), ("<", "or", ">="))
 
 
 def json_float(value: float) -> float | str:
-    """Return a number as JSON can hold it: a text if it is infinite or not a number; -0 as 0."""
-    return value + 0.0 if math.isfinite(value) else str(value)
+    """Return a number as JSON can hold it: a text if it is infinite or not a number."""
+    return value if math.isfinite(value) else str(value)
 
 
 def _compare_float(column: PlainColumn, name: str, value: float, holds: bool) -> str:

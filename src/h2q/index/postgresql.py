@@ -1,9 +1,9 @@
 """An index in PostgreSQL with pgvector: codes in a column ``bit(n)``, compared by ``<~>``.
 
 The table holds ``id``, ``codes``, where the index has them ``scalars`` and ``embeddings``, and the metadata columns
-under their names. A second table with the suffix ``_h2q`` holds what the index is: settings, the quantizer, the next id,
-the kind of the ids, the types of the metadata; a third one, ``_h2q_writes``, remembers which additions were committed,
-so that one whose answer was lost is never made twice.
+under their names. A second table with the suffix ``_h2q`` holds what the index is: settings, the quantizer, the next
+id, the kind of the ids, the types of the metadata; a third one, ``_h2q_writes``, remembers which additions were
+committed, so that one whose answer was lost is never made twice.
 """
 
 import json
