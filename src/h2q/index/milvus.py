@@ -347,7 +347,8 @@ def _split(place: str) -> tuple[str, str, dict[str, Any]]:
     if others:
         raise ValueError(f"the address has options that milvus does not have: {others}; it has: {', '.join(_OPTIONS)}")
     if options["index"] not in INDEX_TYPES:
-        raise ValueError(f"index in the address must be flat or ivf; got {options['index']!r}")
+        hint = ": Milvus 2.3 takes an HNSW of binary vectors, but never builds it" if options["index"] == "hnsw" else ""
+        raise ValueError(f"index in the address must be flat or ivf; got {options['index']!r}{hint}")
     return matched[1], matched[2], options
 
 
