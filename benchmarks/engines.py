@@ -108,10 +108,10 @@ def measure_build(n: int, rounds: int) -> None:
     codes, _ = make_codes(n, 64)
 
     def ours() -> None:
-        with tempfile.TemporaryDirectory() as folder, create_index(f"faiss:{folder}/index?recall=0.95", 64) as index:
+        with tempfile.TemporaryDirectory() as folder:
+            index = create_index(f"faiss:{folder}/index?recall=0.95", 64)
             index.add(codes)
             index.warm_up()
-            index.close()
 
     def by_hand() -> None:
         lists = round(2 * np.sqrt(n))

@@ -22,6 +22,7 @@ __all__ = ["FaissIndex"]
 
 _OPTIONS = {"recall": 0.95, "method": "ivf", "min_items": 20_000, "oversampling": 10, "embeddings": None}
 _ROW_BITS, _LAST = 40, np.iinfo(np.int64).max
+_FEWEST = 100  # items, whatever the address says
 _GROWTH = 2  # times as many items as when the structure was built: it is built again
 _ITEMS, _GRAPH = "items", "approximate.safetensors"
 
@@ -35,7 +36,7 @@ class FaissIndex(EngineIndex):
     - ``recall``: share of the 100 nearest codes that a search must return (0.95); measured on codes that are held out
       when the structure is built, at the first `save` or search with enough items, and again when they have doubled.
     - ``method``: ``ivf`` (IndexBinaryIVF) or ``hnsw`` (IndexBinaryHNSW: slower to build).
-    - ``min_items``: with fewer items every search is exact (20,000).
+    - ``min_items``: with fewer items every search is exact (20,000; at least 100).
     - ``oversampling``: candidates of asymmetric scoring, as a multiple of the items returned (10).
     - ``embeddings``: an .npy file with embeddings for re-ranking; its row i belongs to the item with id i.
 
@@ -235,7 +236,7 @@ class FaissIndex(EngineIndex):
         """Return the structure of the items as they are; built when there are enough of them."""
         with self._changing:
             size, graph = len(self._exact), self._graph
-            if size < self._options["min_items"]:
+            if size < max(self._options["min_items"], _FEWEST):
                 return None
             if graph is None or len(graph.ids) > _GROWTH * max(size, 1) or size > _GROWTH * graph.recall.items:
                 whole = join(self._exact._state.segments)
