@@ -1,111 +1,161 @@
-"""Engines behind h2q beside the same engines by hand, in turns, in one run.
+"""Engines behind h2q beside the same engines by hand and exact search, in turns, in one run.
 
-    python benchmarks/engines.py [--items 1000000] [--engines faiss postgresql milvus]
+    python benchmarks/engines.py recall build faiss postgresql milvus two-steps [--items 1000000] [--embeddings FILE]
 
-Codes of 256 bits in clusters: each of n / 1000 random centers, with 10% of the bits flipped; queries are made alike. By
-hand means the engine's own client with the same settings and the same batches. `faiss` is also compared with exact
-search, and its build with FAISS's own training and adding.
+Codes in clusters: each of n / 1000 random centers, with 10% of the bits flipped; queries are made alike. By hand means
+the engine's own client with the same settings and the same batches. Times are processor time (with that of the server,
+where there is one), so that other programs on the machine count little; ratios are medians over the rounds.
+
+- `recall`: codes of 256 bits, ``faiss:...?recall=0.95`` beside exact search.
+- `build`: codes of 64 bits, the structure beside FAISS's own training and adding.
+- `faiss`, `postgresql`, `milvus`: codes of 256 bits, a batch of queries; the servers hold a tenth of the codes.
+- `two-steps`: embeddings in an .npy file, 32 times less memory; candidates by codes, then their floats from the file.
 """
 
 import argparse
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 import servers
+from h2q import HouseholderQuantizer
 from h2q.converters import to_milvus, to_pgvector
 from h2q.index import BinaryIndex, create_index
 from h2q.index.faiss_graph import make_ivf
+from machine import processor
 
-BITS, K, ROUNDS = 256, 100, 5
+BITS, K = 256, 100
 
 
 def clustered(n: int, centers: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     codes = centers[generator.integers(0, len(centers), n)]
+    bits = 8 * centers.shape[1]
     parts = np.array_split(codes, max(1, n // 50_000))
-    return np.concatenate([part ^ np.packbits(generator.random((len(part), BITS)) < 0.1, axis=1) for part in parts])
+    return np.concatenate([part ^ np.packbits(generator.random((len(part), bits)) < 0.1, axis=1) for part in parts])
 
 
-def in_turns(*contestants: Callable[[], Any]) -> list[float]:
-    """Return the median seconds of each, after one round to warm up."""
-    seconds: list[list[float]] = [[] for _ in contestants]
-    for turn in range(ROUNDS + 1):
-        for times, contestant in zip(seconds, contestants, strict=True):
-            began = time.perf_counter()
+def make_codes(n: int, bits: int, n_queries: int = 1000) -> tuple[np.ndarray, np.ndarray]:
+    """Return codes and queries."""
+    generator = np.random.default_rng(0)
+    centers = generator.integers(0, 256, (max(1, n // 1000), bits // 8), dtype=np.uint8)
+    return clustered(n, centers, generator), clustered(n_queries, centers, generator)
+
+
+def in_turns(contestants: Sequence[Callable[[], Any]], rounds: int, pid: int | None = None) -> np.ndarray:
+    """Return processor seconds, of a server's processes too, in each round, after one round to warm up."""
+
+    def clock() -> float:
+        total = time.process_time()
+        if pid is not None:
+            server = psutil.Process(pid)
+            for process in (server, *server.children(recursive=True)):
+                times = process.cpu_times()
+                total += times.user + times.system
+        return total
+
+    seconds = np.zeros((rounds + 1, len(contestants)))
+    for turn in range(rounds + 1):
+        for place, contestant in enumerate(contestants):
+            began = clock()
             contestant()
-            if turn:
-                times.append(time.perf_counter() - began)
-    return [float(np.median(times)) for times in seconds]
+            seconds[turn, place] = clock() - began
+    return seconds[1:]
 
 
-def report(name: str, ours: float, by_hand: float) -> None:
-    print(f"{name:<34} ours {ours:8.3f} s   by hand {by_hand:8.3f} s   ratio {ours / by_hand:.3f}", flush=True)
+def report(name: str, seconds: np.ndarray, other: str = "by hand") -> None:
+    """Print medians, and the ratios of the rounds."""
+    ours, theirs = np.median(seconds, axis=0)
+    ratios = seconds[:, 0] / seconds[:, 1]
+    print(
+        f"{name}: h2q {ours:.3f} s, {other} {theirs:.3f} s, ratio {np.median(ratios):.3f} "
+        f"({ratios.min():.3f} to {ratios.max():.3f} in {len(ratios)} rounds)",
+        flush=True,
+    )
 
 
-def faiss_engine(codes: np.ndarray, queries: np.ndarray) -> None:
-    import faiss
-
+def measure_faiss(n: int, rounds: int, *, exact: bool) -> None:
+    """Compare ``recall=0.95`` with exact search, or with FAISS by hand."""
+    codes, queries = make_codes(n, BITS)
     with tempfile.TemporaryDirectory() as folder, create_index(f"faiss:{folder}/index?recall=0.95", BITS) as index:
         index.add(codes)
-        began = time.perf_counter()
         index.warm_up()
-        ours = time.perf_counter() - began
+        structure = index._graph.structure
+        if not exact:
+            turns = [lambda: index.search(queries, K), lambda: structure.search(queries, K)]
+            report(f"faiss, {n:,} codes, {len(queries):,} queries", in_turns(turns, rounds))
+            return
+        oracle = BinaryIndex(BITS)
+        oracle.add(codes)
+        seconds = in_turns([lambda: index.search(queries, K), lambda: oracle.search(queries, K)], rounds)
+        report(f"recall, {n:,} codes", seconds, "exact search")
+        found, true = index.search(queries, K).distances, oracle.search(queries, K).distances
         recall = index.recall
-        began = time.perf_counter()
-        structure = make_ivf(BITS, recall.lists)
-        structure.train(codes[np.random.default_rng(0).permutation(len(codes))[: 40 * recall.lists]])
-        structure.add(codes)
-        report("faiss: build, measuring included", ours, time.perf_counter() - began)
-        structure.nprobe = recall.effort
-        exact = BinaryIndex(BITS)
-        exact.add(codes)
-        times = in_turns(
-            lambda: index.search(queries, K), lambda: structure.search(queries, K), lambda: exact.search(queries, K)
-        )
-        report(f"faiss: {len(queries)} queries", times[0], times[1])
-        found, true = index.search(queries, K).distances, exact.search(queries, K).distances
-        value = (found <= true[:, -1:]).mean()
         print(
-            f"faiss: {recall.lists} lists, {recall.effort} visited; recall@100 measured {recall.value:.3f}, of these "
-            f"queries {value:.3f}; {times[2] / times[0]:.1f} times as fast as exact search ({times[2]:.3f} s)"
+            f"recall, {n:,} codes: {recall.lists:,} lists, {recall.effort} visited; recall@100 asked for "
+            f"{recall.target}, measured when built {recall.value:.3f}, of {len(queries):,} other queries "
+            f"{(found <= true[:, -1:]).mean():.3f}; {np.median(seconds[:, 1] / seconds[:, 0]):.1f} times as fast"
         )
-        print(f"FAISS {faiss.__version__} ({faiss.get_compile_options().strip()})")
 
 
-def postgresql_engine(codes: np.ndarray, queries: np.ndarray) -> None:
+def measure_build(n: int, rounds: int) -> None:
+    codes, _ = make_codes(n, 64)
+
+    def ours() -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            index = create_index(f"faiss:{folder}/index?recall=0.95", 64)
+            index.add(codes)
+            index.warm_up()
+
+    def by_hand() -> None:
+        lists = round(2 * np.sqrt(n))
+        structure = make_ivf(64, lists)
+        structure.train(codes[np.random.default_rng(0).permutation(n)[: 40 * lists]])
+        structure.add(codes)
+
+    report(f"build, {n:,} codes of 64 bits, adding and measuring included", in_turns([ours, by_hand], rounds))
+
+
+def measure_postgresql(n: int, rounds: int) -> None:
+    import psycopg
+
+    codes, queries = make_codes(n // 10, BITS, 100)
     server = servers.Postgres()
+    statement = (
+        f"select q.n, i.id, i.d from unnest(%s::bit({BITS})[]) with ordinality q(code, n) cross join lateral "
+        f"(select id, codes <~> q.code d from items order by codes <~> q.code limit {K}) i"
+    )
     try:
-        with create_index(f"{server.address}?table=items", BITS) as index:
+        with (
+            create_index(f"{server.address}?table=items", BITS) as index,
+            psycopg.connect(server.address, autocommit=True) as connection,
+        ):
             index.add(codes)
             index.save()
-            statement = (
-                "select q.n, i.id, i.d from unnest(%s::bit(256)[]) with ordinality q(code, n) cross join lateral "
-                f"(select id, codes <~> q.code d from items order by codes <~> q.code limit {K}) i"
-            )
 
             def by_hand() -> list[Any]:
-                import psycopg
-
-                with psycopg.connect(server.address) as connection:
+                with connection.transaction():
                     connection.execute(f"set local hnsw.ef_search = {K}")
                     connection.execute("set local hnsw.iterative_scan = strict_order")
                     texts = "{" + ",".join(to_pgvector(queries, BITS)) + "}"
                     return connection.cursor(binary=True).execute(statement, [texts]).fetchall()
 
-            report(f"postgresql: {len(queries)} queries", *in_turns(lambda: index.search(queries, K), by_hand))
+            seconds = in_turns([lambda: index.search(queries, K), by_hand], rounds, server.pid)
+            report(f"postgresql, {len(codes):,} codes, {len(queries)} queries", seconds)
     finally:
         server.close()
 
 
-def milvus_engine(codes: np.ndarray, queries: np.ndarray) -> None:
+def measure_milvus(n: int, rounds: int) -> None:
     from pymilvus import MilvusClient
 
+    codes, queries = make_codes(n // 10, BITS, 100)
     server = servers.Milvus()
     try:
         with create_index(f"{server.address}/items", BITS) as index:
@@ -114,32 +164,63 @@ def milvus_engine(codes: np.ndarray, queries: np.ndarray) -> None:
             client = MilvusClient(uri=server.address.replace("milvus:", "http:"))
 
             def by_hand() -> Any:
-                parameters = {"metric_type": "HAMMING"}
-                data = to_milvus(queries, BITS)
-                hits = client.search("items", data=data, limit=K, search_params=parameters, consistency_level="Strong")
+                hits = client.search(
+                    "items", data=to_milvus(queries, BITS), limit=K, search_params={"metric_type": "HAMMING"},
+                    consistency_level="Strong",
+                )  # fmt: skip
                 return [[(hit["id"], hit["distance"]) for hit in row] for row in hits]
 
-            report(f"milvus: {len(queries)} queries", *in_turns(lambda: index.search(queries, K), by_hand))
+            seconds = in_turns([lambda: index.search(queries, K), by_hand], rounds, server.pid)
+            report(f"milvus, {len(codes):,} codes, {len(queries)} queries", seconds)
             client.close()
     finally:
         server.close()
 
 
+def measure_two_steps(path: Path) -> None:
+    """Compare the ten nearest by codes and then by floats with the ten nearest by floats."""
+    embeddings = np.load(path, mmap_mode="r")
+    queries, items = np.asarray(embeddings[-1000:], np.float32), np.asarray(embeddings[:-1000], np.float32)
+    unit = [each / np.linalg.norm(each, axis=1, keepdims=True) for each in (queries, items)]
+    true = np.argpartition(-(unit[0] @ unit[1].T), 10, axis=1)[:, :10]
+    quantizer = HouseholderQuantizer(random_state=0, max_samples=5000).fit(items)
+    with tempfile.TemporaryDirectory() as folder:
+        with create_index(f"{folder}/index", quantizer=quantizer, keep_embeddings=True) as index:
+            index.add(items)
+        with BinaryIndex.open(f"{folder}/index") as index:
+            print(
+                f"two steps, {path.name}, {items.shape[0]:,} x {items.shape[1]:,}: {items[0].nbytes} bytes an item as "
+                f"floats, {-(-index.n_bits // 8)} as codes ({items[0].nbytes * 8 / index.n_bits:.0f} times less)"
+            )
+            for scoring in ("asymmetric", "hamming"):
+                for candidates in (50, 100, 200):
+                    found = index.search(queries, 10, scoring=scoring, rerank=candidates).ids
+                    shared = [len(set(a) & set(b)) / 10 for a, b in zip(found, true.tolist(), strict=True)]
+                    print(f"  {candidates} candidates, {scoring}: recall@10 {np.mean(shared):.4f}", flush=True)
+
+
 def main() -> None:
-    engines = {"faiss": faiss_engine, "postgresql": postgresql_engine, "milvus": milvus_engine}
+    parts: dict[str, Callable[[int, int], None]] = {
+        "recall": lambda n, rounds: measure_faiss(n, rounds, exact=True),
+        "build": measure_build,
+        "faiss": lambda n, rounds: measure_faiss(n, rounds, exact=False),
+        "postgresql": measure_postgresql,
+        "milvus": measure_milvus,
+    }
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--items", type=int, default=1_000_000, help="Codes in FAISS; servers hold a tenth of them.")
-    parser.add_argument("--engines", nargs="+", choices=engines, default=list(engines))
+    parser.add_argument("parts", nargs="+", choices=[*parts, "two-steps"])
+    parser.add_argument("--items", type=int, default=1_000_000, help="Codes; servers hold a tenth of them.")
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--embeddings", type=Path, help="For two-steps: an .npy file, the last 1,000 rows are queries.")
     arguments = parser.parse_args()
-    generator = np.random.default_rng(0)
-    centers = generator.integers(0, 256, (max(1, arguments.items // 1000), BITS // 8), dtype=np.uint8)
-    codes = clustered(arguments.items, centers, generator)
-    queries = clustered(1000, centers, generator)
-    processor = next((line for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line), "")
-    print(f"{processor.partition(': ')[2]}; {arguments.items:,} codes of {BITS} bits, top {K}")
-    for name in arguments.engines:
-        share = codes if name == "faiss" else codes[: len(codes) // 10]
-        engines[name](share, queries if name == "faiss" else queries[:100])
+    if "two-steps" in arguments.parts and arguments.embeddings is None:
+        parser.error("two-steps needs --embeddings")
+    print(processor())
+    for name in arguments.parts:
+        if name == "two-steps":
+            measure_two_steps(arguments.embeddings)
+        else:
+            parts[name](arguments.items, arguments.rounds)
 
 
 if __name__ == "__main__":

@@ -6,10 +6,14 @@ The servers are real, and the test's own. Every item that an addition acknowledg
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -170,3 +174,59 @@ def test_an_addition_whose_answer_is_lost_is_not_made_twice(postgresql: str, own
         np.testing.assert_array_equal(ids, np.arange(50, 80))
         check_content(index, np.arange(80))
     network.close()
+
+
+PROGRAM = """
+import sys
+import numpy as np
+from h2q.index import open_index
+
+codes = np.random.default_rng(0).integers(0, 256, (4000, 8), dtype=np.uint8)
+first = int(sys.argv[2])
+index = open_index(sys.argv[1])
+while True:
+    print(first, flush=True)  # all before are there
+    ids = np.arange(first, first + 50)
+    index.add(codes[ids % len(codes)], ids, {"name": [f"item {i}" for i in ids]})
+    if sys.argv[1].startswith("faiss"):
+        index.save()
+    first += 50
+"""
+
+
+@pytest.mark.parametrize("engine", ["faiss", "postgresql", "postgresql-hnsw", "milvus"])
+def test_a_client_that_is_killed_while_adding(
+    engine: str, tmp_path: Path, times: Callable[[int], int], request: pytest.FixtureRequest
+) -> None:
+    """Every acknowledged item is there once, of the addition in flight all or none, and nothing else."""
+    name = f"killed_{uuid.uuid4().hex}"
+    if engine == "faiss":
+        address = f"faiss:{tmp_path / name}?min_items=100&recall=0.9"
+    elif engine == "milvus":
+        address = f"{request.getfixturevalue('milvus')}/{name}"
+    else:
+        kind = "hnsw" if engine.endswith("hnsw") else "none"
+        address = f"{request.getfixturevalue('postgresql')}?table={name}&index={kind}"
+    create_index(address, 64).close()
+    generator = np.random.default_rng(0)
+    acknowledged: list[int] = []
+    start = 0
+    for _ in range(times(2)):
+        command = [sys.executable, "-c", PROGRAM, address, str(start)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as client:
+            assert client.stdout is not None
+            lines = [client.stdout.readline() for _ in range(int(generator.integers(2, 8)))]
+            time.sleep(generator.random() / 10)
+            client.kill()
+            lines += client.stdout.readlines()
+        assert client.returncode == -signal.SIGKILL
+        acknowledged += range(start, int(lines[-1]))
+        start = int(lines[-1]) + 50  # the addition in flight may be there, too
+    with open_index(address) as index:
+        ids = index.ids
+        assert len(index) == len(ids) == len(set(ids.tolist()))
+        assert set(acknowledged) <= set(ids.tolist()) <= set(range(start))
+        assert (np.bincount(ids // 50) % 50 == 0).all()
+        np.testing.assert_array_equal(index.codes(ids), CODES[ids % len(CODES)])
+        assert index.metadata(ids)["name"].to_pylist() == [f"item {i}" for i in ids]
+        assert (index.search(CODES[ids[:20] % len(CODES)], 1).distances == 0).mean() >= 0.9  # faiss: a recall

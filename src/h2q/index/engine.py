@@ -5,8 +5,8 @@ An engine keeps columns and compares codes; see the abstract methods of `EngineI
 
 import re
 from abc import abstractmethod
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,71 +14,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from h2q.checks import check_integer
-from h2q.errors import FileFormatError
+from h2q.index.arrow_filters import matching_rows
 from h2q.index.candidates import rank_by_embeddings, rank_by_estimates
-from h2q.index.ids import INTEGER, check_ids, missing_ids
+from h2q.index.filters import Condition, check_filter
+from h2q.index.ids import STRING, check_ids, check_utf8, kind_of, missing_ids
 from h2q.index.items import check_items, check_quantizer, columns_of
-from h2q.index.metadata import as_table
+from h2q.index.metadata import as_table, check_columns
 from h2q.index.neighbors import Neighbors, RadiusNeighbors
-from h2q.index.options import check_options, choose_scoring
+from h2q.index.options import choose_scoring
 from h2q.index.protocol import DRIFT_ROWS, Index
+from h2q.index.settings import ItemFormat, Settings
 from h2q.quantization.sampling import as_generator, sample_rows
 from h2q.quantization.scoring import EncodedItems
 
-__all__ = ["EngineIndex", "Settings", "map_embeddings"]
+__all__ = ["EngineIndex", "map_embeddings"]
 
 _QUERIES = 1000  # at a time
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What an index is, stored beside its items.
-
-    Attributes
-    ----------
-    n_bits : int
-        Bits of a code.
-    metric : str
-        Distance of embeddings.
-    keep_embeddings : bool
-        Whether the engine keeps the embeddings of the items.
-    fingerprint : str or None
-        Names the quantizer that makes the codes.
-    n_features : int or None
-        Dimensions of the embeddings, where there is a quantizer.
-    has_scalars : bool
-        Whether a scalar is stored beside each code.
-    """
-
-    n_bits: int
-    metric: str = "cosine"
-    keep_embeddings: bool = False
-    fingerprint: str | None = None
-    n_features: int | None = None
-    has_scalars: bool = False
-
-    @classmethod
-    def of(cls, n_bits: int | None, quantizer: Any, keep_embeddings: bool, metric: str) -> "Settings":
-        """Return the settings of a new index, or say which option is wrong; see `h2q.index.BinaryIndex`."""
-        n_bits = check_options(n_bits, quantizer, keep_embeddings, metric)
-        if quantizer is None:
-            return cls(n_bits, metric)
-        scalars = quantizer.scalar_tables() is not None
-        return cls(n_bits, metric, keep_embeddings, quantizer.fingerprint(), int(quantizer.n_features_in_), scalars)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the settings as JSON can hold them."""
-        return {"h2q_index": 1, **asdict(self)}
-
-    @classmethod
-    def from_json(cls, document: Any, place: str) -> "Settings":
-        """Return the settings that a JSON document holds; `place` is named in errors."""
-        if not isinstance(document, dict) or document.get("h2q_index") != 1:
-            raise FileFormatError(f"{place} is not an index of h2q, or from a newer version")
-        try:
-            return cls(**{key: value for key, value in document.items() if key != "h2q_index"})
-        except TypeError as error:
-            raise FileFormatError(f"{place} has settings that this h2q does not know: {error}") from error
 
 
 class EngineIndex(Index):
@@ -111,6 +62,11 @@ class EngineIndex(Index):
         self._quantizer = quantizer
         self._embeddings = embeddings
         self._oversampling = check_integer(oversampling, "oversampling", low=1)
+        self._format = ItemFormat()
+
+    @abstractmethod
+    def _read_format(self) -> ItemFormat:
+        """Return what the first additions have decided by now."""
 
     @abstractmethod
     def _store(
@@ -131,12 +87,18 @@ class EngineIndex(Index):
         """Return the values of a column for these items, in their order."""
 
     @abstractmethod
-    def _nearest(self, codes: NDArray[np.uint8], k: int) -> Neighbors:
-        """Return the k nearest items of each code by Hamming distance; at most all."""
+    def _read_metadata(self, ids: NDArray[Any], names: Sequence[str]) -> Any:
+        """Return metadata columns of these items, in their order, as a `pyarrow.Table`."""
 
     @abstractmethod
-    def _within(self, codes: NDArray[np.uint8], radius: int, limit: int | None) -> RadiusNeighbors:
-        """Return the items within a Hamming distance of each code."""
+    def _nearest(self, codes: NDArray[np.uint8], k: int, where: Condition | None) -> Neighbors:
+        """Return the k nearest items of each code by Hamming distance, or all, of those that fulfil a condition."""
+
+    @abstractmethod
+    def _within(
+        self, codes: NDArray[np.uint8], radius: int, limit: int | None, where: Condition | None
+    ) -> RadiusNeighbors:
+        """Return the items within a Hamming distance of each code, of those that fulfil a condition."""
 
     @property
     def n_bits(self) -> int:
@@ -175,14 +137,21 @@ class EngineIndex(Index):
         return f"{type(self).__name__}({address!r}, {self.n_bits} bits)"
 
     @property
+    def format(self) -> ItemFormat:
+        """Kind of the ids and metadata columns; asked for until both are known, since they never change."""
+        if self._format.id_type is None or self._format.schema is None:
+            self._format = self._read_format()
+        return self._format
+
+    @property
     def id_type(self) -> str | None:
-        """Kind of the ids: "integer", or None before the first items."""
-        return INTEGER if len(self) else None
+        """Kind of the ids: "integer", "string", or None before the first items."""
+        return self.format.id_type
 
     @property
     def metadata_schema(self) -> Any:
-        """Metadata columns with their types; None, since this index does not store them yet."""
-        return None
+        """Metadata columns with their types, a `pyarrow.Schema`; None before the first metadata."""
+        return self.format.schema
 
     def __contains__(self, item: object) -> bool:
         """Return whether there is an item with this id."""
@@ -213,8 +182,11 @@ class EngineIndex(Index):
         return self._store(columns, new, table, replace=replace) if n else np.zeros(0, np.int64)
 
     def _check_ids(self, ids: Any, n: int | None = None) -> NDArray[Any]:
-        """Return ids of the kind that the engine takes."""
-        return check_ids(ids, n, INTEGER)
+        """Return ids of the kind that the index has."""
+        checked = check_ids(ids, n, self.id_type)
+        if kind_of(checked) == STRING:
+            check_utf8(checked)
+        return checked
 
     def remove(self, ids: Any) -> None:
         """Remove items; if an id is unknown, none is removed.
@@ -235,9 +207,9 @@ class EngineIndex(Index):
         """Return the packed codes of items, uint8 of shape (n, ceil(n_bits / 8))."""
         return self._read("codes", self._check_ids(ids))
 
-    def metadata(self, ids: Any, columns: Any = None) -> Any:
-        """Raise an error: this index does not store metadata yet."""
-        raise ValueError("the index has no metadata")
+    def metadata(self, ids: Any, columns: Sequence[str] | None = None) -> Any:
+        """Return metadata of items; see `h2q.index.BinaryIndex.metadata`."""
+        return self._read_metadata(self._check_ids(ids), check_columns(columns, self.metadata_schema))
 
     def search(
         self,
@@ -266,13 +238,15 @@ class EngineIndex(Index):
             "hamming" for codes.
         rerank : int, optional
             Number of candidates, at least k, that are ordered by their embeddings.
-        n_bits, prefix, shortlist, where, columns : optional
+        n_bits, prefix, shortlist : optional
             Not supported: the exact index has them.
+        where, columns : optional
+            A condition on metadata, as text, and metadata columns of the result; see `h2q.index.BinaryIndex.search`.
 
         Returns
         -------
         Neighbors
-            Ids and distances, both (n_queries, min(k, number of items)).
+            Ids and distances, both (n_queries, min(k, number of items that fulfil the condition)).
 
         Raises
         ------
@@ -281,29 +255,35 @@ class EngineIndex(Index):
         EngineUnavailableError
             If the engine does not answer.
         """
-        self._refuse(n_bits=n_bits, prefix=prefix, shortlist=shortlist, where=where, columns=columns)
+        self._refuse(n_bits=n_bits, prefix=prefix, shortlist=shortlist)
         checked = check_items(queries, "queries", self.n_bits, self._quantizer, allow_1d=True)
         k = check_integer(k, "k", low=1)
-        size = len(self)
         if rerank is not None:
-            rerank = min(check_integer(rerank, "rerank", low=k), size)
+            rerank = check_integer(rerank, "rerank", low=k)
         scoring = choose_scoring(scoring, checked, self.metric, keeps_embeddings=self.keeps_embeddings, rerank=rerank)
-        k = min(k, size)
-        ranked = rerank or k
-        candidates = min(size, ranked * self._oversampling) if scoring == "asymmetric" else ranked
-        return self._in_steps(checked, lambda some: self._search(some, k, scoring, rerank, candidates))
+        condition, names = self._check_where(where), self._check_names(columns)
+        candidates = (rerank or k) * (self._oversampling if scoring == "asymmetric" else 1)
 
-    def _search(self, queries: NDArray[Any], k: int, scoring: str, rerank: int | None, candidates: int) -> Neighbors:
-        """Search for some queries."""
-        if k == 0:
+        def search(some: NDArray[Any]) -> Neighbors:
+            neighbors = self._nearest(self._codes_of(some), candidates, condition)
+            return self._in_order(neighbors, some, k, scoring, rerank)
+
+        neighbors = self._in_steps(checked, search)
+        return neighbors if names is None else replace(neighbors, metadata=self._metadata_of(neighbors.ids, names))
+
+    def _in_order(
+        self, neighbors: Neighbors, queries: NDArray[Any], k: int, scoring: str, rerank: int | None
+    ) -> Neighbors:
+        """Return the k nearest of the candidates, by the distance that the search asks for."""
+        if neighbors.ids.shape[1] == 0:
             kind = np.int32 if scoring == "hamming" and rerank is None else np.float32
-            return Neighbors(np.zeros((len(queries), 0), np.int64), np.zeros((len(queries), 0), kind))
-        neighbors = self._nearest(self._codes_of(queries), candidates)
+            return Neighbors(neighbors.ids, neighbors.distances.astype(kind))
         if scoring == "asymmetric":
             neighbors = rank_by_estimates(
                 neighbors.ids, rerank or k, queries, self._quantizer, self.metric, self._read_encoded
             )
         if rerank is not None:
+            k = min(k, neighbors.ids.shape[1])
             neighbors = rank_by_embeddings(neighbors.ids, k, queries, self.metric, self._read_embeddings)
         return neighbors
 
@@ -311,22 +291,43 @@ class EngineIndex(Index):
         self, queries: Any, radius: int, *, limit: int | None = None, where: Any = None, columns: Any = None
     ) -> RadiusNeighbors:
         """Return all items within a Hamming distance of each query, or the nearest of them; exact in every engine."""
-        self._refuse(where=where, columns=columns)
+        condition, names = self._check_where(where), self._check_names(columns)
         radius = min(check_integer(radius, "radius", low=0), self.n_bits)
         if limit is not None:
             limit = check_integer(limit, "limit", low=1)
         checked = check_items(queries, "queries", self.n_bits, self._quantizer, allow_1d=True)
         codes = self._codes_of(checked)
         parts = [
-            self._within(codes[start : start + _QUERIES], radius, limit)
+            self._within(codes[start : start + _QUERIES], radius, limit, condition)
             for start in range(0, max(len(codes), 1), _QUERIES)
         ]
         counts = np.concatenate([part.counts for part in parts])
+        ids = np.concatenate([part.ids for part in parts])
         return RadiusNeighbors(
             np.concatenate([[0], np.cumsum(counts)]),
-            np.concatenate([part.ids for part in parts]),
+            ids,
             np.concatenate([part.distances for part in parts]),
+            None if names is None else self._metadata_of(ids, names),
         )
+
+    def _check_where(self, where: Any) -> Condition | None:
+        """Return the condition of a search, which fits the metadata columns."""
+        if where is None:
+            return None
+        schema = self.metadata_schema
+        condition: Condition = check_filter(where, schema)
+        if not isinstance(where, str):
+            raise TypeError(f"where must be a text, which {type(self).__name__} translates; got an expression of Arrow")
+        matching_rows(schema.empty_table(), condition)  # refuses what Arrow cannot compare
+        return condition
+
+    def _check_names(self, columns: Sequence[str] | None) -> list[str] | None:
+        return None if columns is None else check_columns(columns, self.metadata_schema)
+
+    def _metadata_of(self, ids: NDArray[Any], names: list[str]) -> Any:
+        """Return metadata columns of items that a search returned, a row for each, repeated items included."""
+        known, rows = np.unique(ids.ravel(), return_inverse=True)
+        return self._read_metadata(known, names).take(rows.ravel())
 
     def _refuse(self, **options: Any) -> None:
         """Refuse what no engine but the exact index can do."""
@@ -336,8 +337,9 @@ class EngineIndex(Index):
 
     def _in_steps(self, queries: NDArray[Any], search: Callable[[NDArray[Any]], Neighbors]) -> Neighbors:
         parts = [search(queries[start : start + _QUERIES]) for start in range(0, max(len(queries), 1), _QUERIES)]
-        ids = np.concatenate([part.ids for part in parts])
-        return Neighbors(ids, np.concatenate([part.distances for part in parts]))
+        width = min(part.ids.shape[1] for part in parts)  # items may be removed between the steps
+        ids = np.concatenate([part.ids[:, :width] for part in parts])
+        return Neighbors(ids, np.concatenate([part.distances[:, :width] for part in parts]))
 
     def _codes_of(self, queries: NDArray[Any]) -> NDArray[np.uint8]:
         codes: NDArray[np.uint8] = queries if queries.dtype == np.uint8 else self._quantizer.encode_queries(queries)

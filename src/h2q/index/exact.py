@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from h2q.checks import bytes_per_code, check_integer, check_number
 from h2q.errors import FileFormatError
 from h2q.index.folder import MANIFEST
-from h2q.index.ids import INTEGER, STRING, check_ids, strings_of
+from h2q.index.ids import INTEGER, MAX_ID, STRING, check_ids, strings_of
 from h2q.index.items import check_items, columns_of
 from h2q.index.metadata import as_table, check_columns
 from h2q.index.neighbors import Neighbors, RadiusNeighbors
@@ -22,7 +22,7 @@ from h2q.index.protocol import DRIFT_ROWS, Index
 from h2q.index.results import filtered, metadata_of, with_ids
 from h2q.index.searching import search_in_steps, warm_up, within
 from h2q.index.segments import gather, join
-from h2q.index.state import MAX_ID, IndexState
+from h2q.index.state import IndexState
 from h2q.index.store import IndexStore
 
 __all__ = ["BinaryIndex"]

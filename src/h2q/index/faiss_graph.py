@@ -110,8 +110,8 @@ def build_graph(
     method : {"ivf", "hnsw"}
         IndexBinaryIVF with about 2 sqrt(n) lists, or IndexBinaryHNSW.
     target : float
-        Wanted recall@100. The effort is chosen on 200 codes of the index and its recall measured on 200 others, none
-        of which train the lists; a code does not count as its own neighbor.
+        Wanted recall@100. The effort is chosen on 200 codes of the index (at most a quarter) and its recall measured on
+        200 others, none of which train the lists; a code does not count as its own neighbor.
     seed : int
         Of the sample.
 
@@ -124,13 +124,14 @@ def build_graph(
     generator = np.random.default_rng(seed)
     n, n_bits = len(codes), 8 * codes.shape[1]
     shuffled = generator.permutation(n)
-    sample, rest = shuffled[:_SAMPLE], shuffled[_SAMPLE:]
+    held_out = min(_SAMPLE, n // 2)
+    sample, rest = shuffled[:held_out], shuffled[held_out:]
     lists = 0
     if method == "hnsw":
         structure = faiss.IndexBinaryHNSW(n_bits, _HNSW_NEIGHBORS)
         structure.hnsw.efConstruction = _HNSW_CONSTRUCTION
     else:
-        lists = max(1, round(2 * np.sqrt(n)))
+        lists = min(round(2 * np.sqrt(n)), len(rest))
         structure = make_ivf(n_bits, lists)
         structure.train(np.ascontiguousarray(codes[np.sort(rest[: _POINTS_PER_LIST * lists])]))
     structure.add(np.ascontiguousarray(codes))

@@ -1,24 +1,28 @@
 """Approximate search in process: an exact index in a folder, and a structure of FAISS over its codes."""
 
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from h2q.index.engine import EngineIndex, Settings, map_embeddings
+from h2q.index.engine import EngineIndex, map_embeddings
 from h2q.index.exact import BinaryIndex
 from h2q.index.faiss_graph import FaissGraph, Recall, build_graph, read_graph, write_graph
-from h2q.index.ids import STRING, check_ids, strings_of
+from h2q.index.filters import Condition
+from h2q.index.ids import STRING, strings_of
 from h2q.index.neighbors import Neighbors, RadiusNeighbors
 from h2q.index.places import split_options
 from h2q.index.segments import gather, join
+from h2q.index.settings import ItemFormat, Settings
 
 __all__ = ["FaissIndex"]
 
 _OPTIONS = {"recall": 0.95, "method": "ivf", "min_items": 20_000, "oversampling": 10, "embeddings": None}
 _ROW_BITS, _LAST = 40, np.iinfo(np.int64).max
+_FEWEST = 100  # items, whatever the address says
 _GROWTH = 2  # times as many items as when the structure was built: it is built again
 _ITEMS, _GRAPH = "items", "approximate.safetensors"
 
@@ -32,7 +36,7 @@ class FaissIndex(EngineIndex):
     - ``recall``: share of the 100 nearest codes that a search must return (0.95); measured on codes that are held out
       when the structure is built, at the first `save` or search with enough items, and again when they have doubled.
     - ``method``: ``ivf`` (IndexBinaryIVF) or ``hnsw`` (IndexBinaryHNSW: slower to build).
-    - ``min_items``: with fewer items every search is exact (20,000).
+    - ``min_items``: with fewer items every search is exact (20,000; at least 100).
     - ``oversampling``: candidates of asymmetric scoring, as a multiple of the items returned (10).
     - ``embeddings``: an .npy file with embeddings for re-ranking; its row i belongs to the item with id i.
 
@@ -88,14 +92,9 @@ class FaissIndex(EngineIndex):
         return f"faiss:{self._place}"
 
     @property
-    def id_type(self) -> str | None:
-        """Kind of the ids: "integer", "string", or None before the first items."""
-        return self._exact.id_type
-
-    @property
-    def metadata_schema(self) -> Any:
-        """Metadata columns with their types; None before the first metadata."""
-        return self._exact.metadata_schema
+    def format(self) -> ItemFormat:
+        """Kind of the ids and metadata columns, of the items in memory."""
+        return self._read_format()
 
     @property
     def recall(self) -> Recall | None:
@@ -168,12 +167,11 @@ class FaissIndex(EngineIndex):
         """Return all items within a Hamming distance of each query, exactly; see `h2q.index.BinaryIndex`."""
         return self._exact.search_radius(queries, radius, limit=limit, where=where, columns=columns)
 
-    def metadata(self, ids: Any, columns: Any = None) -> Any:
-        """Return metadata of items; see `h2q.index.BinaryIndex.metadata`."""
-        return self._exact.metadata(ids, columns)
+    def _read_format(self) -> ItemFormat:
+        return ItemFormat(self._exact.id_type, self._exact.metadata_schema)
 
-    def _check_ids(self, ids: Any, n: int | None = None) -> NDArray[Any]:
-        return check_ids(ids, n, self._exact.id_type)
+    def _read_metadata(self, ids: NDArray[Any], names: Sequence[str]) -> Any:
+        return self._exact.metadata(ids, names)
 
     def _store(
         self, columns: dict[str, NDArray[Any]], ids: NDArray[Any] | None, metadata: Any, *, replace: bool
@@ -205,7 +203,7 @@ class FaissIndex(EngineIndex):
         gather(state.segments, column, state.known_numbers(ids), result)
         return result
 
-    def _nearest(self, codes: NDArray[np.uint8], k: int) -> Neighbors:
+    def _nearest(self, codes: NDArray[np.uint8], k: int, where: Condition | None) -> Neighbors:
         graph = self._current_graph()
         if graph is None or 2 * k > len(self):
             return self._exact.search(codes, k)
@@ -229,14 +227,16 @@ class FaissIndex(EngineIndex):
             found[short], distances[short] = exact.ids, exact.distances
         return Neighbors(found, distances)
 
-    def _within(self, codes: NDArray[np.uint8], radius: int, limit: int | None) -> RadiusNeighbors:
-        return self._exact.search_radius(codes, radius, limit=limit)
+    def _within(
+        self, codes: NDArray[np.uint8], radius: int, limit: int | None, where: Condition | None
+    ) -> RadiusNeighbors:
+        return self._exact.search_radius(codes, radius, limit=limit, where=where)
 
     def _current_graph(self) -> FaissGraph | None:
         """Return the structure of the items as they are; built when there are enough of them."""
         with self._changing:
             size, graph = len(self._exact), self._graph
-            if size < self._options["min_items"]:
+            if size < max(self._options["min_items"], _FEWEST):
                 return None
             if graph is None or len(graph.ids) > _GROWTH * max(size, 1) or size > _GROWTH * graph.recall.items:
                 whole = join(self._exact._state.segments)

@@ -53,7 +53,7 @@ class Between:
 
 @dataclass(frozen=True)
 class Like:
-    """``column like pattern``: ``%`` stands for any text, ``_`` for one character."""
+    """``column like pattern``: ``%`` stands for any text, ``_`` for one character, ``\\%`` for ``%`` itself."""
 
     column: Column
     pattern: str
@@ -254,7 +254,12 @@ class _Reader:
             raise TypeError(
                 f"where compares {column.name} by like, but it is a column of {self._type(column)}, not text"
             )
-        return Like(column, self._value(node.expression, column), ignore_case)
+        pattern = self._value(node.expression, column)
+        if (len(pattern) - len(pattern.rstrip("\\"))) % 2:
+            raise ValueError(
+                f"where has the pattern {pattern!r}, whose last backslash is before no character: double it"
+            )
+        return Like(column, pattern, ignore_case)
 
     def _column(self, node: Any) -> Column:
         if node.key != "column" or "table" in {key for key, value in node.args.items() if value}:

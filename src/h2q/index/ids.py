@@ -18,12 +18,16 @@ from h2q.index.tables import ID
 
 __all__ = [
     "INTEGER",
+    "MAX_ID",
     "STRING",
     "bucket_of",
     "check_ids",
+    "check_utf8",
     "fit_strings",
+    "id_array",
     "kind_of",
     "missing_ids",
+    "new_integers",
     "new_numbers",
     "numbers_of",
     "strings_of",
@@ -31,6 +35,7 @@ __all__ = [
 ]
 
 INTEGER, STRING = "integer", "string"
+MAX_ID = 2**63 - 1
 _SLOTS = 8
 
 
@@ -111,6 +116,56 @@ def _check_texts(texts: NDArray[Any], n: int | None, name: str) -> NDArray[Any]:
     return texts
 
 
+def check_utf8(strings: NDArray[Any]) -> list[bytes]:
+    """Return strings in UTF-8.
+
+    Raises
+    ------
+    ValueError
+        If a string has no UTF-8 (half of a surrogate pair).
+
+    Examples
+    --------
+    >>> check_utf8(np.array(["cat"], object))
+    [b'cat']
+    """
+    try:
+        return [string.encode() for string in strings.tolist()]
+    except UnicodeEncodeError as error:
+        raise ValueError(f"ids holds {error.object!r}, which is no text in UTF-8") from error
+
+
+def new_integers(n: int, next_id: int, kind: str | None) -> NDArray[np.int64]:
+    """Return ids for items that are added without, or say why there are none.
+
+    Raises
+    ------
+    ValueError
+        If the ids of the index are strings, or no number is left.
+
+    Examples
+    --------
+    >>> new_integers(2, 7, None)
+    array([7, 8])
+    """
+    if kind == STRING:
+        raise ValueError("ids are missing: those of this index are strings, which cannot be counted on")
+    if next_id + n > MAX_ID:
+        raise ValueError(f"there are no ids left after {next_id - 1}: give ids")
+    return np.arange(next_id, next_id + n)
+
+
+def id_array(ids: Sequence[int] | Sequence[str]) -> NDArray[Any]:
+    """Return ids, checked before, as an array: int64, or objects where they are strings.
+
+    Examples
+    --------
+    >>> id_array(["a", "b"]), id_array([])
+    (array(['a', 'b'], dtype=object), array([], dtype=int64))
+    """
+    return np.array(ids, object if len(ids) and isinstance(ids[0], str) else np.int64)
+
+
 def taken_ids(taken: NDArray[Any]) -> ValueError:
     """Return the error about new items whose ids are taken."""
     return ValueError(
@@ -139,10 +194,7 @@ def bucket_of(strings: NDArray[Any]) -> NDArray[np.int64]:
     """
     from xxhash import xxh3_64_intdigest
 
-    try:
-        hashes = [xxh3_64_intdigest(string.encode()) for string in strings.tolist()]
-    except UnicodeEncodeError as error:
-        raise ValueError(f"ids holds {error.object!r}, which is no text in UTF-8") from error
+    hashes = [xxh3_64_intdigest(content) for content in check_utf8(strings)]
     return (np.array(hashes, np.uint64) >> np.uint64(4) << np.uint64(3)).astype(np.int64)
 
 

@@ -1,19 +1,26 @@
 """Rows in the binary format of PostgreSQL's COPY, made from whole columns."""
 
-from collections.abc import Sequence
+import struct
+from collections.abc import Callable, Sequence
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from h2q.converters.bits import bit_fields
+from h2q.index.pg_filters import refuse_nul
+from h2q.index.plain import BOOLEAN, BYTES, DECIMAL, FLOAT, INTEGER, TEXT
 
-__all__ = ["binary_rows", "bits_field", "integer_field", "text_field", "vector_field", "vectors_of_bytes"]
+__all__ = [
+    "binary_rows", "bits_field", "integer_field", "plain_field", "vector_field", "vectors_of_bytes",
+]  # fmt: skip
 
 Field = NDArray[np.uint8] | list[bytes]  # with its length: a row of bytes an item, or byte strings
 
 _HEADER = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
 _TRAILER = b"\xff\xff"
+_NULL = b"\xff\xff\xff\xff"
 
 
 def binary_rows(fields: Sequence[Field]) -> bytes:
@@ -58,10 +65,21 @@ def integer_field(values: NDArray[Any], size: int = 8) -> NDArray[np.uint8]:
     return _with_length(values.astype(f">i{size}").view(np.uint8).reshape(len(values), size))
 
 
-def text_field(values: Sequence[str]) -> list[bytes]:
-    """Return a column of text."""
-    texts = [value.encode() for value in values]
-    return [len(text).to_bytes(4, "big") + text for text in texts]
+def plain_field(values: Sequence[Any], kind: str) -> list[bytes]:
+    """Return a column of plain values of a kind, with nulls; see `h2q.index.plain`."""
+    from psycopg.types.numeric import DecimalBinaryDumper
+
+    encoders: dict[str, Callable[[Any], Any]] = {
+        BOOLEAN: lambda value: b"\1" if value else b"\0", INTEGER: struct.Struct(">q").pack,
+        FLOAT: struct.Struct(">d").pack, TEXT: lambda value: refuse_nul(value, "metadata").encode(), BYTES: bytes,
+        DECIMAL: DecimalBinaryDumper(Decimal).dump,
+    }  # fmt: skip
+    encode = encoders[kind]
+    return [_NULL if value is None else _with_own_length(encode(value)) for value in values]
+
+
+def _with_own_length(content: Any) -> bytes:
+    return len(content).to_bytes(4, "big") + bytes(content)
 
 
 def bits_field(codes: NDArray[np.uint8], n_bits: int) -> NDArray[np.uint8]:

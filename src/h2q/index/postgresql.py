@@ -1,14 +1,16 @@
 """An index in PostgreSQL with pgvector: codes in a column ``bit(n)``, compared by ``<~>``.
 
-The table holds ``id``, ``codes`` and, where the index has them, ``scalars`` and ``embeddings``. A second table with the
-suffix ``_h2q`` holds what the index is: settings, the quantizer, the next id; a third one, ``_h2q_writes``, remembers
-which additions were committed, so that one whose answer was lost is never made twice.
+The table holds ``id``, ``codes``, where the index has them ``scalars`` and ``embeddings``, and the metadata columns
+under their names. A second table with the suffix ``_h2q`` holds what the index is: settings, the quantizer, the next
+id, the kind of the ids, the types of the metadata; a third one, ``_h2q_writes``, remembers which additions were
+committed, so that one whose answer was lost is never made twice.
 """
 
 import json
 import re
 import tempfile
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self, cast
 
@@ -17,11 +19,16 @@ from numpy.typing import NDArray
 
 from h2q.converters import from_pgvector_binary, to_pgvector
 from h2q.index import pg_copy
-from h2q.index.engine import EngineIndex, Settings, map_embeddings
-from h2q.index.ids import missing_ids, taken_ids
+from h2q.index.engine import EngineIndex, map_embeddings
+from h2q.index.filters import Condition
+from h2q.index.ids import MAX_ID, STRING, id_array, missing_ids, taken_ids
 from h2q.index.neighbors import Neighbors, RadiusNeighbors
 from h2q.index.pg_connection import PgConnection
+from h2q.index.pg_filters import TYPES, fits_postgresql, quoted, refuse_nul, to_sql
 from h2q.index.places import split_options
+from h2q.index.plain import TEXT, PlainColumn, from_plain, plain_columns, to_plain
+from h2q.index.settings import ItemFormat, Settings
+from h2q.index.tables import decode_schema, encode_schema
 from h2q.quantization import load_quantizer
 
 __all__ = ["PostgresIndex"]
@@ -31,6 +38,7 @@ _OPTIONS = {
     "embeddings": None, "timeout": 60.0, "retries": 4,
 }  # fmt: skip
 _MAX_EF = 1000  # of pgvector
+_OWN_COLUMNS = ("id", "codes", "scalars", "embeddings", "distance")
 _TABLE = re.compile(r"[a-z_][a-z0-9_]{0,40}")
 
 
@@ -48,6 +56,10 @@ class PostgresIndex(EngineIndex):
     - ``timeout``: seconds to wait for an answer (60); ``retries``: how often to ask again (4).
 
     All others go to PostgreSQL, such as ``sslmode``.
+
+    Metadata columns have the names and types of PostgreSQL, whole numbers for dates and times (in the unit of Arrow's
+    type, since 1970), and bytes for lists and structures. A name that PostgreSQL cannot hold becomes ``column_`` and
+    its place. The first string id turns the column ``id`` into text.
     """
 
     def __init__(self, place: str, settings: Settings, quantizer: Any, server: PgConnection) -> None:
@@ -82,10 +94,14 @@ class PostgresIndex(EngineIndex):
             if connection.execute("select 1 from pg_extension where extname = 'vector'").fetchone() is None:
                 connection.execute("create extension vector")
             connection.execute(f"create table {table} (id bigint primary key, {', '.join(columns)})")
-            connection.execute(f"create table {table}_h2q (settings jsonb, quantizer bytea, next_id bigint)")
+            connection.execute(
+                f"create table {table}_h2q ("
+                "settings jsonb, quantizer bytea, next_id bigint, id_type text, metadata text)"
+            )
             connection.execute(f"create table {table}_h2q_writes (token uuid primary key, at timestamptz)")
             connection.execute(
-                f"insert into {table}_h2q values (%s, %s, 0)", [json.dumps(settings.to_json()), _saved(quantizer)]
+                f"insert into {table}_h2q values (%s, %s, 0, null, null)",
+                [json.dumps(settings.to_json()), _saved(quantizer)],
             )
 
         with server:
@@ -119,10 +135,9 @@ class PostgresIndex(EngineIndex):
         return int(self._server.rows(f"select count(*) from {self._table}")[0][0])
 
     @property
-    def ids(self) -> NDArray[np.int64]:
-        """Ids of all items, increasing; int64 of shape (n,)."""
-        rows = self._server.rows(f"select id from {self._table} order by id")
-        return np.array([row[0] for row in rows], np.int64)
+    def ids(self) -> NDArray[Any]:
+        """Ids of all items, increasing; int64, or strings (dtype object), of shape (n,)."""
+        return id_array([row[0] for row in self._server.rows(f"select id from {self._table} order by id")])
 
     def save(self) -> None:
         """Build the HNSW graph, if the index has one; all items are already durable."""
@@ -148,11 +163,24 @@ class PostgresIndex(EngineIndex):
         for table in (self._table, f"{self._table}_h2q", f"{self._table}_h2q_writes"):
             self._server.rows(f"drop table if exists {table}")
 
+    def _read_format(self) -> ItemFormat:
+        return _format_of(self._server.rows(f"select id_type, metadata from {self._table}_h2q")[0])
+
+    def _check_ids(self, ids: Any, n: int | None = None) -> NDArray[Any]:
+        checked = super()._check_ids(ids, n)
+        if checked.dtype == object:
+            for text in checked:
+                refuse_nul(text, "ids")
+        return checked
+
+    def _columns(self, schema: Any) -> dict[str, PlainColumn]:
+        """Return the metadata columns in the table."""
+        return plain_columns(schema, _OWN_COLUMNS, fits_postgresql)
+
     def _store(
         self, columns: dict[str, NDArray[Any]], ids: NDArray[Any] | None, metadata: Any, *, replace: bool
     ) -> NDArray[Any]:
-        self._refuse(metadata=metadata)
-        token, n = uuid.uuid4(), len(columns["codes"])
+        token = uuid.uuid4()
         chosen: list[NDArray[Any]] = [] if ids is None else [ids]
 
         def work(connection: Any) -> NDArray[Any]:
@@ -160,27 +188,50 @@ class PostgresIndex(EngineIndex):
             execute = connection.execute
             if chosen and execute(f"select 1 from {self._table}_h2q_writes where token = %s", [token]).fetchone():
                 return chosen[-1]
-            first = 0 if ids is None else int(ids.max()) + 1
-            step = f"next_id + {n}" if ids is None else f"greatest(next_id, {first})"
             # The row is locked until the end: additions take turns.
-            next_id = execute(f"update {self._table}_h2q set next_id = {step} returning next_id").fetchone()[0]
-            new = np.arange(next_id - n, next_id) if ids is None else ids
+            known = execute(f"select id_type, metadata, next_id from {self._table}_h2q for update").fetchone()
+            new, table = self._fit(connection, known, len(columns["codes"]), ids, metadata)
             chosen.append(new)
-            self._copy(connection, columns, new, replace=replace)
+            self._copy(connection, columns, new, table, replace=replace)
             execute(f"delete from {self._table}_h2q_writes where at < now() - interval '1 day'")
             execute(f"insert into {self._table}_h2q_writes values (%s, now())", [token])
             return new
 
         return self._server.run(work)
 
-    def _copy(self, connection: Any, columns: dict[str, NDArray[Any]], ids: NDArray[Any], *, replace: bool) -> None:
-        """Copy rows through a temporary table, which does not hold the ids that are taken already."""
-        fields = [pg_copy.integer_field(ids), pg_copy.bits_field(columns["codes"], self.n_bits)]
+    def _fit(
+        self, connection: Any, known: Any, n: int, ids: NDArray[Any] | None, metadata: Any
+    ) -> tuple[NDArray[Any], Any]:
+        """Change the table to what new items need; return their ids and their metadata."""
+        before = _format_of(known)
+        after, new, table = before.fit(n, ids, metadata, known[2])
+        if after.id_type == STRING and before.id_type is None:
+            connection.execute(f"alter table {self._table} alter column id type {TYPES[TEXT]} using id::text")
+        if after.schema is not None and before.schema is None:
+            added = [f"add column {quoted(c.stored)} {TYPES[c.kind]}" for c in self._columns(after.schema).values()]
+            connection.execute(f"alter table {self._table} {', '.join(added)}")
+        next_id = known[2] if after.id_type == STRING else max(known[2], min(int(new.max()) + 1, MAX_ID))
+        schema = None if after.schema is None else encode_schema(after.schema)
+        connection.execute(
+            f"update {self._table}_h2q set next_id = %s, id_type = %s, metadata = %s", [next_id, after.id_type, schema]
+        )
+        return new, table
+
+    def _copy(
+        self, connection: Any, columns: dict[str, NDArray[Any]], ids: NDArray[Any], table: Any, *, replace: bool
+    ) -> None:
+        """Copy rows, through a temporary table if they may replace others."""
+        as_text = ids.dtype == object
+        fields = [pg_copy.plain_field(ids.tolist(), TEXT) if as_text else pg_copy.integer_field(ids)]
+        fields.append(pg_copy.bits_field(columns["codes"], self.n_bits))
         if "scalars" in columns:
             fields.append(pg_copy.integer_field(columns["scalars"], 2))
         if "embeddings" in columns:
             fields.append(pg_copy.vector_field(columns["embeddings"]))
-        names = ", ".join(["id", *columns])
+        described = self._columns(None if table is None else table.schema)
+        fields += [pg_copy.plain_field(to_plain(table[c.name], c), c.kind) for c in described.values()]
+        stored = ["id", *columns, *(quoted(column.stored) for column in described.values())]
+        names = ", ".join(stored)
         target = self._table
         if replace:
             target = f"{self._table}_h2q_new"
@@ -192,10 +243,11 @@ class PostgresIndex(EngineIndex):
         with connection.cursor().copy(f"copy {target} ({names}) from stdin (format binary)") as copy:
             copy.write(pg_copy.binary_rows(fields))
         if replace:
-            changes = ", ".join(f"{name} = excluded.{name}" for name in columns)
+            # All columns: an item that comes without metadata keeps none.
+            every = connection.execute(f"select * from {target} limit 0").description
+            changes = ", ".join(f"{quoted(c.name)} = excluded.{quoted(c.name)}" for c in every if c.name != "id")
             connection.execute(
-                f"insert into {self._table} ({names}) select {names} from {target} on conflict (id) do update set "
-                f"{changes}"
+                f"insert into {self._table} select * from {target} on conflict (id) do update set {changes}"
             )
 
     def _taken(self, connection: Any, ids: NDArray[Any]) -> NDArray[np.bool_]:
@@ -209,47 +261,64 @@ class PostgresIndex(EngineIndex):
         self._server.rows(f"delete from {self._table} where id = any(%s)", [ids.tolist()])
 
     def _read(self, column: str, ids: NDArray[Any]) -> NDArray[Any]:
-        rows = self._server.rows(
-            f"select id, {column} from {self._table} where id = any(%s)", [ids.tolist()], binary=True
-        )
-        known = np.array([row[0] for row in rows], np.int64)
-        missing = ~np.isin(ids, known)
+        (values,) = self._values([column], ids)
+        if column == "codes":
+            return from_pgvector_binary(values, self.n_bits)
+        if column == "scalars":
+            return np.array(values, np.uint8)
+        return pg_copy.vectors_of_bytes(values, cast(int, self.settings.n_features))
+
+    def _read_metadata(self, ids: NDArray[Any], names: Sequence[str]) -> Any:
+        import pyarrow as pa
+
+        columns = [self._columns(self.metadata_schema)[name] for name in names]
+        values = self._values([quoted(column.stored) for column in columns], ids)
+        return pa.table({c.name: from_plain(of_column, c) for c, of_column in zip(columns, values, strict=True)})
+
+    def _values(self, columns: Sequence[str], ids: NDArray[Any]) -> list[list[Any]]:
+        """Return the values of columns for these items, in their order."""
+        statement = f"select {', '.join(['id', *columns])} from {self._table} where id = any(%s)"
+        rows = {row[0]: row[1:] for row in self._server.rows(statement, [ids.tolist()], binary=True)}
+        missing = np.array([item not in rows for item in ids.tolist()], np.bool_)
         if missing.any():
             raise missing_ids(ids[missing], len(ids))
-        order = np.argsort(known)[np.searchsorted(np.sort(known), ids)] if len(ids) else np.zeros(0, np.int64)
-        values = [row[1] for row in rows]
-        if column == "codes":
-            return from_pgvector_binary(values, self.n_bits)[order]
-        if column == "scalars":
-            return np.array(values, np.uint8)[order]
-        return pg_copy.vectors_of_bytes(values, cast(int, self.settings.n_features))[order]
+        ordered = [rows[item] for item in ids.tolist()]
+        return [list(values) for values in zip(*ordered, strict=True)] if ordered else [[] for _ in columns]
 
-    def _nearest(self, codes: NDArray[np.uint8], k: int) -> Neighbors:
+    def _nearest(self, codes: NDArray[np.uint8], k: int, where: Condition | None) -> Neighbors:
+        clauses, parameters = self._where([], where)
+        nearest = f"{clauses} order by codes <~> q.code limit {k}"
         approximate = self._options["index"] != "none"
-        if len(codes) == 0:
-            return Neighbors(np.zeros((0, k), np.int64), np.zeros((0, k), np.int32))
-        nearest = f"order by codes <~> q.code limit {k}"
-        counts, ids, distances = self._scan(codes, nearest, k if approximate else None)
-        short = counts < k
-        if not (approximate and short.any()):
-            return Neighbors(ids.reshape(len(codes), -1), distances.reshape(len(codes), -1))
-        # The graph returned too few items for some queries: these are searched exactly.
-        _, exact_ids, exact_distances = self._scan(codes[short], nearest, None)
-        complete = np.repeat(~short, counts)
-        all_ids, all_distances = np.empty((len(codes), k), np.int64), np.empty((len(codes), k), np.int32)
-        all_ids[~short], all_ids[short] = ids[complete].reshape(-1, k), exact_ids.reshape(-1, k)
-        all_distances[~short] = distances[complete].reshape(-1, k)
-        all_distances[short] = exact_distances.reshape(-1, k)
-        return Neighbors(all_ids, all_distances)
+        counts, ids, distances = self._scan(codes, nearest, parameters, k if approximate else None)
+        starts, short = np.cumsum(counts) - counts, counts < k
+        if approximate and short.any():
+            # The graph returned too few items for some queries: these are searched exactly.
+            exact_counts, exact_ids, exact_distances = self._scan(codes[short], nearest, parameters, None)
+            starts[short] = len(ids) + np.cumsum(exact_counts) - exact_counts
+            counts[short] = exact_counts
+            ids, distances = np.concatenate([ids, exact_ids]), np.concatenate([distances, exact_distances])
+        places = starts[:, None] + np.arange(counts.min(initial=k))
+        return Neighbors(ids[places], distances[places])
 
-    def _within(self, codes: NDArray[np.uint8], radius: int, limit: int | None) -> RadiusNeighbors:
+    def _within(
+        self, codes: NDArray[np.uint8], radius: int, limit: int | None, where: Condition | None
+    ) -> RadiusNeighbors:
+        clauses, parameters = self._where([f"codes <~> q.code <= {radius}"], where)
         rest = "" if limit is None else f" order by codes <~> q.code limit {limit}"
-        counts, ids, distances = self._scan(codes, f"where codes <~> q.code <= {radius}{rest}", None)
+        counts, ids, distances = self._scan(codes, clauses + rest, parameters, None)
         return RadiusNeighbors(np.concatenate([[0], np.cumsum(counts)]), ids, distances)
 
+    def _where(self, conditions: list[str], where: Condition | None) -> tuple[str, list[Any]]:
+        """Return a clause of SQL with conditions and that of a search, and its parameters."""
+        parameters: list[Any] = []
+        if where is not None:
+            text, parameters = to_sql(where, self._columns(self.metadata_schema))
+            conditions = [*conditions, text]
+        return f"where {' and '.join(conditions)}" if conditions else "", parameters
+
     def _scan(
-        self, codes: NDArray[np.uint8], clauses: str, candidates: int | None
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]]:
+        self, codes: NDArray[np.uint8], clauses: str, parameters: list[Any], candidates: int | None
+    ) -> tuple[NDArray[np.int64], NDArray[Any], NDArray[np.int32]]:
         """Return counts, ids and distances of the items that a query selects for each code; None: without the graph."""
         if len(codes) == 0:
             return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int32)
@@ -270,13 +339,18 @@ class PostgresIndex(EngineIndex):
                 ef = min(max(self._options["ef_search"], candidates), _MAX_EF)
                 connection.execute(f"set local hnsw.ef_search = {ef}")
                 connection.execute("set local hnsw.iterative_scan = strict_order")
-            return connection.cursor(binary=True).execute(statement, [texts]).fetchall()
+            return connection.cursor(binary=True).execute(statement, [texts, *parameters]).fetchall()
 
         rows = self._server.run(work)
         counts = np.zeros(len(codes), np.int64)
         counts[[row[0] - 1 for row in rows]] = [len(row[1]) for row in rows]
-        ids = np.array([item for row in rows for item in row[1]], np.int64)
+        ids = id_array([item for row in rows for item in row[1]])
         return counts, ids, np.array([distance for row in rows for distance in row[2]], np.int32)
+
+
+def _format_of(row: Any) -> ItemFormat:
+    """Return the format that a row of settings holds."""
+    return ItemFormat(row[0], None if row[1] is None else decode_schema(row[1]))
 
 
 def _options(place: str) -> dict[str, Any]:

@@ -8,15 +8,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from h2q.index.columns import Columns
-from h2q.index.ids import INTEGER, STRING, check_ids, kind_of, missing_ids, new_numbers, numbers_of, taken_ids
+from h2q.index.ids import (
+    INTEGER,
+    STRING,
+    check_ids,
+    kind_of,
+    missing_ids,
+    new_integers,
+    new_numbers,
+    numbers_of,
+    taken_ids,
+)
 from h2q.index.manifest import QuantizerFile
 from h2q.index.metadata import conform
 from h2q.index.segments import Segment, find_ids, merge_small, remove_rows
 from h2q.index.tables import item_table
 
-__all__ = ["MAX_ID", "IndexState"]
-
-MAX_ID = 2**63 - 1
+__all__ = ["IndexState"]
 
 
 @dataclass(frozen=True)
@@ -87,7 +95,7 @@ class IndexState:
         table = None if metadata is None else conform(metadata, self.schema)
         if n == 0:
             return self, np.zeros(0, object if self.id_type == STRING else np.int64)
-        ids = self._new_integers(n) if ids is None else check_ids(ids, n, self.id_type)
+        ids = new_integers(n, self.next_id, self.id_type) if ids is None else check_ids(ids, n, self.id_type)
         kind = kind_of(ids)
         numbers = new_numbers(self.segments, ids) if kind == STRING else ids
         if not replacing:
@@ -105,13 +113,6 @@ class IndexState:
             id_type=kind,
             schema=self.schema if table is None else table.schema,
         ), ids
-
-    def _new_integers(self, n: int) -> NDArray[np.int64]:
-        if self.id_type == STRING:
-            raise ValueError("ids are missing: those of this index are strings, which cannot be counted on")
-        if self.next_id + n > MAX_ID:
-            raise ValueError(f"there are no ids left after {self.next_id - 1}: give ids")
-        return np.arange(self.next_id, self.next_id + n)
 
     def _refuse_taken(self, ids: NDArray[Any], numbers: NDArray[np.int64]) -> None:
         taken = ids[find_ids(self.segments, numbers)]
