@@ -1,13 +1,14 @@
 """Labels at stage two: H²Q with whitening="auto" beside ITQ and plain H²Q, on embeddings of trained heads.
 
-    python benchmarks/labels_at_stage_two.py            # what is missing of the table, a row at a time; then Markdown
-    python benchmarks/labels_at_stage_two.py --print    # Markdown of what is done
+    python benchmarks/labels_at_stage_two.py FOLDER     # what is missing of the table, a row at a time; then Markdown
+    python benchmarks/labels_at_stage_two.py            # Markdown of what is done
 
-The networks are those of ``h2q experiment show cifar10``: 5 losses x 4 lengths x 2 seeds, heads on frozen features
-of EfficientNet-Lite0. They are kept in h2q's cache folder, and trained where they are missing (``--trained``: only
-those that are there). Quantizers are fitted on the 5,000 training images, "auto" with their labels; mAP@5,000 of
-1,000 queries against 53,000 images, ties in expectation. Rows that are done lie in
-benchmarks/results/labels.jsonl: an interrupted run continues where it stopped.
+FOLDER holds an experiment (``h2q experiment run cifar10 --output FOLDER``, or the plan cifar10-all), which may still
+run: 5 losses x 4 lengths x 2 seeds, heads on frozen features of EfficientNet-Lite0. Sign, ITQ (best of 10 starts), H²Q
+and the embeddings themselves were scored there. Added here is H²Q with labels, fitted like them on the 5,000 training
+images without centering. Where it chooses power 0 it is H²Q, and has its score. mAP@5,000 of 1,000 queries against
+53,000 images, ties in expectation. Rows that are done lie in benchmarks/results/labels.jsonl: an interrupted run
+continues where it stopped.
 """
 
 import json
@@ -15,44 +16,47 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from h2q.comparison import leaders, score_embeddings, score_quantizer
-from h2q.datasets import cache_folder
-from h2q.experiments.cells import NetworkSpec, cells_of
+from h2q.comparison import fit_quantizer, leaders
+from h2q.evaluation import mean_average_precision
 from h2q.experiments.networks import obtain_network
-from h2q.experiments.plan_file import load_plan
+from h2q.experiments.records import Record
 from h2q.experiments.store import ExperimentFolder
-from h2q.quantization import make_quantizer
+from h2q.quantization import HouseholderQuantizer
 
 RESULTS = Path(__file__).parent / "results" / "labels.jsonl"
-METHODS: dict[str, tuple[str, dict[str, Any]]] = {
-    "sign": ("sign", {}),
-    "ITQ": ("itq", {"n_init": 10}),
-    "H²Q": ("h2q", {}),
-    "H²Q, labels": ("h2q", {"whitening": "auto"}),
-}
-K = 5_000
+METHODS = {"sign": "sign", "ITQ": "itq", "H²Q": "h2q-l2"}
+LOSSES = ("CosineEmbedding", "DCH", "DPSH", "HyP2", "WGLHH")
+SEEDS = (0, 1)
 
 
-def networks() -> dict[str, NetworkSpec]:
-    """Return the networks of the plan that have no penalty, by loss, bits and seed."""
-    specs = [cell.network for cell in cells_of(load_plan("cifar10")) if not cell.network.weights]
-    return {f"{spec.loss} {spec.n_bits} {spec.seed}": spec for spec in sorted(specs, key=lambda spec: spec.seed)}
+def heads(folder: ExperimentFolder) -> dict[str, dict[str, Record]]:
+    """Return the finished cells of each head, by quantizer; only heads of which all that is needed is finished."""
+    found: dict[str, dict[str, Record]] = {}
+    for record in folder.records().values():
+        spec, quantizer = record.cell.network, record.cell.quantizer
+        if record.is_done and spec.penalty is None and spec.loss in LOSSES and spec.seed in SEEDS:
+            found.setdefault(f"{spec.loss} {spec.n_bits} {spec.seed}", {})[quantizer] = record
+    return {name: cells for name, cells in found.items() if cells.keys() >= {"real", *METHODS.values()}}
 
 
-def score(spec: NetworkSpec, folder: ExperimentFolder) -> dict[str, Any]:
-    """Return mAP of each method, the whitening that was chosen, and who leads beyond the noise of the queries."""
+def score(cells: dict[str, Record], folder: ExperimentFolder) -> dict[str, Any]:
+    """Return mAP of each method, the whitening that was chosen, and whether it is below H²Q beyond noise."""
+    plain = cells["h2q-l2"].cell
+    spec = plain.network
     folds, _ = obtain_network(spec, folder, 1)
+    quantizer = HouseholderQuantizer(spec.n_bits, center=False, whitening="auto", random_state=spec.seed)
+    fit_quantizer(quantizer, folds)
     row: dict[str, Any] = {"loss": spec.loss, "bits": spec.n_bits, "seed": spec.seed}
-    per_query = {}
-    for name, (quantizer, options) in METHODS.items():
-        fitted = make_quantizer(quantizer, spec.n_bits, center=False, random_state=spec.seed, **options)
-        result = score_quantizer(fitted, folds, k=K).map_expected
-        row[name], per_query[name] = result.value, result.per_query
-        if name == "H²Q, labels":
-            row["whitening"] = fitted.whitening_
-    pair = {name: per_query[name] for name in ("H²Q", "H²Q, labels")}
-    row["below H²Q"] = "H²Q, labels" not in leaders(pair)
-    row["real-valued"] = score_embeddings(folds, k=K).map_expected.value
+    row |= {name: cells[key].scores.map_expected for name, key in METHODS.items()}
+    row |= {"H²Q, labels": row["H²Q"], "whitening": quantizer.whitening_, "below H²Q": False}
+    if quantizer.whitening_ > 0:
+        result = mean_average_precision(
+            quantizer.encode(folds.queries), quantizer.encode(folds.database), folds.query_labels,
+            folds.database_labels, n_bits=spec.n_bits, k=plain.k, divisor=plain.divisor, empty=plain.empty,
+        )  # fmt: skip
+        by_query = {"plain": folder.query_scores(plain.key)["map_expected"], "labels": result.per_query}
+        row |= {"H²Q, labels": result.value, "below H²Q": "labels" not in leaders(by_query)}
+    row["real-valued"] = cells["real"].scores.map_real
     return row
 
 
@@ -63,7 +67,7 @@ def done() -> list[dict[str, Any]]:
 
 def markdown(rows: list[dict[str, Any]]) -> str:
     """Return a table of means over seeds, and the mean differences."""
-    names = [*METHODS, "real-valued"]
+    names = [*METHODS, "H²Q, labels", "real-valued"]
     lines = [f"| loss | bits | {' | '.join(names)} | whitening |", "|---|---:|" + "---:|" * (len(names) + 1)]
     for loss, bits in dict.fromkeys((row["loss"], row["bits"]) for row in rows):
         cell = [row for row in rows if (row["loss"], row["bits"]) == (loss, bits)]
@@ -81,18 +85,15 @@ def markdown(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
+def main(folders: list[str]) -> None:
     """Make what is missing, and print the table."""
     rows = done()
-    if "--print" not in sys.argv:
-        folder = ExperimentFolder(cache_folder() / "benchmarks" / "stage-two")
-        for name in ("networks", "locks"):
-            (folder.path / name).mkdir(parents=True, exist_ok=True)
-        finished = {f"{row['loss']} {row['bits']} {row['seed']}" for row in rows}
-        for key, spec in networks().items():
-            if key in finished or ("--trained" in sys.argv and not folder.network_file(spec.key).exists()):
+    finished = {f"{row['loss']} {row['bits']} {row['seed']}" for row in rows}
+    for folder in map(ExperimentFolder, folders):
+        for name, cells in heads(folder).items():
+            if name in finished:
                 continue
-            rows.append(score(spec, folder))
+            rows.append(score(cells, folder))
             with RESULTS.open("a") as file:
                 file.write(json.dumps(rows[-1], ensure_ascii=False) + "\n")
             print(rows[-1], flush=True)
@@ -100,4 +101,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
