@@ -3,7 +3,6 @@
     python benchmarks/quantization_refined.py                   # three measurements (3 minutes on two idle cores)
     python benchmarks/quantization_refined.py fit-15000         # only these: fit-15000, fit-100000, encode-1000000
     python benchmarks/quantization_refined.py encode-100000     # any number of rows
-    python benchmarks/quantization_refined.py --threads 1       # instead of two beyond 15,000 rows, for a busy machine
 
 Prints Markdown. Embeddings are 32,000 WordNet glosses through all-MiniLM-L6-v2; rows beyond these are the same with
 noise of a tenth of their norm, so that no row repeats. Seconds of processor (all threads together) tell more on a busy
@@ -43,14 +42,8 @@ def measured(action: Callable[[], object], threads: int) -> tuple[float, float]:
         return time.perf_counter() - wall, time.process_time() - used
 
 
-def main(arguments: list[str]) -> None:
+def main(tasks: list[str]) -> None:
     """Measure and print the table."""
-    most_threads = 2
-    if "--threads" in arguments:
-        place = arguments.index("--threads")
-        most_threads = int(arguments[place + 1])
-        del arguments[place : place + 2]
-    tasks = arguments or list(DEFAULT)
     small = rows(15_000)
     quantizer = RefinedQuantizer(48, random_state=0, max_samples=2_000).fit(small)
     quantizer.encode_items(small[:100])
@@ -61,7 +54,7 @@ def main(arguments: list[str]) -> None:
     for task in tasks:
         kind, _, size = task.partition("-")
         count = int(size)
-        X, threads = rows(count), 1 if count <= 15_000 else most_threads
+        X, threads = rows(count), 1 if count <= 15_000 else 2
         if kind == "fit":
             wall, used = measured(lambda X=X: RefinedQuantizer(48, random_state=0).fit(X), threads)
         elif kind == "encode":
@@ -74,4 +67,4 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main(sys.argv[1:] or list(DEFAULT))

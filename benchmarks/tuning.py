@@ -1,20 +1,17 @@
 """Does `h2q tune` choose well? Its choice beside the best on queries that it never saw.
 
     python benchmarks/tuning.py                       # texts, docstrings and sample; what is missing, then Markdown
-    python benchmarks/tuning.py --heads FOLDER        # heads of an experiment (see labels_at_stage_two.py), by labels
     python benchmarks/tuning.py --methods sign,random,h2q,refined    # only these, which are fast
     python benchmarks/tuning.py --print               # Markdown of what is done
 
-`tune` gets 5,000 embeddings (heads: the training images with their labels). Then everything that it tried is fitted on
-all these rows and judged by 1,000 fresh queries: by recall@10 of the float neighbors among these rows, or, for heads,
-by mAP of 5,000 other images. A choice is right if it is the best there, or not below the best
-beyond noise (95% paired bootstrap). Rows that are done lie in benchmarks/results/tuning.jsonl.
+`tune` gets 5,000 embeddings. Then everything that it tried is fitted on all these rows and judged by 1,000 fresh
+queries: by recall@10 of the float neighbors among these rows. A choice is right if it is the best there, or not below
+the best beyond noise (95% paired bootstrap). Rows that are done lie in benchmarks/results/tuning.jsonl.
 """
 
 import json
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +21,9 @@ from codes_at_equal_bytes import split
 from h2q.comparison import EmbeddedFolds, TuningResult, leaders, score_quantizer, tune
 from h2q.comparison.tuning import SCORINGS, Trial
 from h2q.evaluation import float_neighbors
-from h2q.experiments.networks import obtain_network
-from h2q.experiments.store import ExperimentFolder
-from labels_at_stage_two import heads
 
 RESULTS = Path(__file__).parent / "results" / "tuning.jsonl"
 EMBEDDINGS = (("texts", 16), ("texts", 48), ("docstrings", 16), ("docstrings", 48), ("sample", 16), ("sample", 48))
-HEADS = ("CosineEmbedding 32 0", "DCH 32 0", "DCH 64 0", "DPSH 32 0", "HyP2 32 0", "WGLHH 32 0")
 N_ROWS, K = 5_000, 10
 
 
@@ -63,13 +56,6 @@ def by_neighbors(data: str, n_bytes: int, methods: list[str] | None) -> dict[str
     return judge(tune(rows, n_bytes, quantizers=methods), folds)
 
 
-def by_labels(folds: EmbeddedFolds, methods: list[str] | None) -> dict[str, Any]:
-    """Return what `tune` chooses for the embeddings of a head with one bit a dimension."""
-    result = tune(folds.train, folds.train.shape[1] // 8, labels=folds.train_labels, quantizers=methods)
-    drawn = np.random.default_rng(0).choice(len(folds.database), N_ROWS, replace=False)
-    return judge(result, replace(folds, database=folds.database[drawn], database_labels=folds.database_labels[drawn]))
-
-
 def done() -> list[dict[str, Any]]:
     """Return the rows that are done."""
     return [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
@@ -99,16 +85,7 @@ def main(arguments: list[str]) -> None:
     """Make what is missing, and print the table."""
     finished = {(row["data"], row["bytes"]) for row in done()}
     methods = arguments[arguments.index("--methods") + 1].split(",") if "--methods" in arguments else None
-    if "--heads" in arguments:
-        folder = ExperimentFolder(arguments[arguments.index("--heads") + 1])
-        for name, cells in heads(folder).items():
-            spec = cells["real"].cell.network
-            key = f"head {name[:-2]}", spec.n_bits // 8
-            if name in HEADS and key not in finished:
-                began = time.process_time()
-                result = by_labels(obtain_network(spec, folder, 1)[0], methods)
-                write({"data": key[0], "bytes": key[1]} | result, began)
-    elif "--print" not in arguments:
+    if "--print" not in arguments:
         for data, n_bytes in EMBEDDINGS:
             if (data, n_bytes) not in finished:
                 began = time.process_time()
