@@ -137,12 +137,12 @@ JUSTIFIED = [
     (
         "quantization/householder.py",
         r"=> N = np\.triu\(.*, 0\)",
-        "lies along the columns, and is removed with the rest",
+        "lies along the columns, and is removed",
     ),
     (
         "quantization/householder.py",
         r"=> tol = .*max\(k, 0\)",
-        "differs for an empty matrix alone, which has no columns",
+        "differs for an empty matrix alone",
     ),
     ("quantization/objectives.py", r"=> .*where=norms != 0", "norms are not negative"),
     ("quantization/codes.py", r'=> if array.dtype.kind <= "b"', "the kinds that come here are b, f and i"),
