@@ -134,8 +134,16 @@ JUSTIFIED = [
     ("*", r"copy=False\)|copy=False,", "saves a copy of the same values"),
     ("*", r"_CHUNK_BYTES //|_CHUNK_ROWS", "size of a piece of work: any gives the same result"),
     ("*", r"one_thread_if_small\(|if k >= SMALL", "number of threads: any gives the same result"),
-    ("quantization/householder.py", r"=> N = np\.triu\(.*, 0\)", "lies along the columns, and is removed with the rest"),
-    ("quantization/householder.py", r"=> tol = .*max\(k, 0\)", "differs for an empty matrix alone, which has no columns"),
+    (
+        "quantization/householder.py",
+        r"=> N = np\.triu\(.*, 0\)",
+        "lies along the columns, and is removed",
+    ),
+    (
+        "quantization/householder.py",
+        r"=> tol = .*max\(k, 0\)",
+        "differs for an empty matrix alone",
+    ),
     ("quantization/objectives.py", r"=> .*where=norms != 0", "norms are not negative"),
     ("quantization/codes.py", r'=> if array.dtype.kind <= "b"', "the kinds that come here are b, f and i"),
     ("quantization/decoders.py", r"schedule = Schedule\(", "length of a descent: others end nearly as low"),
@@ -182,8 +190,8 @@ def skipped_lines(source: str) -> set[tuple[int, int]]:
     return places
 
 
-def find_mutants(path: Path) -> list[Mutant]:
-    """Return one mutant for every place of a module and kind of operator."""
+def find_mutants(path: Path, *, all_of_them: bool = False) -> list[Mutant]:
+    """Return one mutant for every place of a module and kind of operator, or all; justified ones are left out."""
     from cosmic_ray.ast import ast_nodes, get_ast
     from cosmic_ray.plugins import get_operator, operator_names
 
@@ -203,6 +211,8 @@ def find_mutants(path: Path) -> list[Mutant]:
                 continue
             mutant = Mutant(module, name, occurrence, start[0])
             places[kind, start, end].append(mutant)
+    if all_of_them:
+        return [mutant for mutants in places.values() for mutant in mutants]
     draw = random.Random(0)
     return [draw.choice(mutants) for _, mutants in sorted(places.items())]
 
@@ -422,7 +432,9 @@ def main() -> None:
         learning = any("similarity" in str(path) for path in modules)
         preload(folder, PRELOAD + LEARNING_PRELOAD * learning)
         for path in dict.fromkeys(modules):
-            mutants = [mutant for mutant in find_mutants(path) if draw.random() < options.share]
+            # What is drawn changes with the list of reasons; survivors are looked up among all.
+            mutants = find_mutants(path, all_of_them=options.again)
+            mutants = [mutant for mutant in mutants if options.again or draw.random() < options.share]
             if mutants:
                 try_mutants(mutants, results, folder, until, options.again)
 

@@ -123,7 +123,7 @@ def test_a_full_device_is_one_line(arguments: list[str]) -> None:
         done = subprocess.run([*PROGRAM, *arguments], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert (done.returncode, done.stderr) == (
         1,
-        "error: cannot write to standard output: No space left on device; send it elsewhere\n",
+        "error: cannot write to standard output: No space left on device\n",
     )
 
 

@@ -160,9 +160,8 @@ def _explain(error: Exception) -> str:
     if isinstance(error, MemoryError):
         return f"not enough memory: {error}" if str(error) else "not enough memory"
     if isinstance(error, OSError) and error.strerror:
-        if error.errno == errno.ENOSPC and error.filename is None:  # a full disk under a file is a DiskFullError
-            return f"cannot write to standard output: {error.strerror}; send it elsewhere"
-        return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
+        output = "cannot write to standard output" if error.errno == errno.ENOSPC else None  # else a DiskFullError
+        return ": ".join(filter(None, [error.filename or output, error.strerror]))
     if isinstance(error, (ValueError, TypeError, OSError, ImportError)) and str(error):
         return name_options(str(error))
     return f"unexpected {type(error).__name__}: {error} (H2Q_DEBUG=1 shows where; please report it)"
@@ -182,8 +181,7 @@ def name_options(message: str) -> str:
         message = re.sub(rf"\b{name}=False\b", option.replace("--", "--no-", 1), message)
         message = re.sub(rf"\b{name}=(?=[\w\"'])", f"{option} ", message)
         message = re.sub(rf"\b{name}=", option, message)
-        # Alone, a parameter is told from a plain word by its underscore or by what follows.
-        alone = name if "_" in name else rf"^{name}(?= must\b)"
+        alone = name if "_" in name else rf"^{name}(?= must\b)"  # a plain word: by what follows
         message = re.sub(rf"(?<![\w/.-]){alone}(?![\w/.-])", option, message)
     return message
 
