@@ -12,7 +12,7 @@ from h2q.quantization import SignQuantizer
 from h2q.web.searching import Options, run_search
 from h2q.web.settings import Refusal
 
-__all__ = ["SignCodes"]
+__all__ = ["SignCodes", "sign_quantizer"]
 
 _ROWS = 4_096
 _FIT_ROWS = 20_000
@@ -63,17 +63,20 @@ class SignCodes:
             return self._signs
 
 
-def _sign_index(index: BinaryIndex) -> BinaryIndex:
-    """Return an index of the same items by plain signs."""
+def sign_quantizer(index: BinaryIndex) -> SignQuantizer:
+    """Return plain signs, fitted to the embeddings of an index that keeps them."""
     own, ids = index.quantizer, index.ids
-    options: dict[str, Any] = {
-        "center": getattr(own, "center", True),
-        "whitening": float(getattr(own, "whitening", 0.0) or 0.0),
-    }
+    center, whitening = bool(getattr(own, "center", True)), float(getattr(own, "whitening_", 0.0))
     sample = ids
     if len(ids) > _FIT_ROWS:
         sample = ids[np.sort(np.random.default_rng(0).choice(len(ids), _FIT_ROWS, replace=False))]
-    quantizer = SignQuantizer(index.n_bits, random_state=0, **options).fit(index.embeddings(sample))
+    quantizer = SignQuantizer(index.n_bits, center=center, whitening=whitening, random_state=0)
+    return quantizer.fit(index.embeddings(sample))
+
+
+def _sign_index(index: BinaryIndex) -> BinaryIndex:
+    """Return an index of the same items by plain signs."""
+    ids, quantizer = index.ids, sign_quantizer(index)
     signs = BinaryIndex(quantizer=quantizer, metric=index.metric)
     for start in range(0, len(ids), _ROWS):
         part = ids[start : start + _ROWS]
