@@ -17,7 +17,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "codes.jsonl"
-PAGES = ("README.md", "docs/quality.md", "benchmarks/results/codes.md")
+PAGES = ("README.md", "docs/quality.md", "docs/integrations.md", "benchmarks/results/codes.md")
 FIGURES = ROOT / "docs" / "results" / "figures"
 BLOCK = re.compile(
     r"(?<=<!-- codes: )(?P<name>[a-z-]+)(?P<open> -->\n)(?P<body>.*?)(?=<!-- end of codes -->)", re.DOTALL
@@ -94,6 +94,19 @@ def table(header: Iterable[str], body: Iterable[Iterable[str]]) -> str:
     names = list(header)
     lines = ["| " + " | ".join(names) + " |", "|---" + "|---:" * (len(names) - 1) + "|"]
     return "\n".join(lines + ["| " + " | ".join(cells) + " |" for cells in body]) + "\n"
+
+
+def sentence_transformers(rows: Rows) -> str:
+    """Return recall@10 of text embeddings: sentence-transformers' own codes beside those of h2q at equal bytes."""
+    columns = [(data, size) for data, size in measured(rows) if data in ("texts", "docstrings")]
+    header = ["recall@10, %", *(f"{data}, {size} bytes" for data, size in columns)]
+    names = ("sentence-transformers, signs scored again", "sign", "h2q", "refined")
+    body = [
+        [METHODS[name]]
+        + [cell(mean(best_form(pick(rows, data=d, bytes=size, fitted="apart", method=name)))) for d, size in columns]
+        for name in names
+    ]
+    return table(header, body)
 
 
 def summary(rows: Rows) -> str:
@@ -213,6 +226,7 @@ def curve(rows: Rows) -> str:
 
 
 TABLES: dict[str, Callable[[Rows], str]] = {
+    "sentence-transformers": sentence_transformers,
     "summary": summary, "all": all_rows, "margins": margins, "steps": steps, "curve": curve,
 }  # fmt: skip
 

@@ -107,3 +107,36 @@ def test_a_broken_picture_is_not_counted_whatever_its_name(photos: Path, encoded
     update = open_collection(photos).update()
     assert update.unreadable == ("broken.jpg (does not decode)", "copy (1).jpg (does not decode)")
     assert update.added == len(BinaryIndex.open(photos.parent / "photos.h2q" / "index")) == 41
+
+
+def test_names_of_any_kind_do_not_end_an_update(photos: Path, encoded: list[bytes]) -> None:
+    names = {"two\nlines.jpg", 'quote\'s "twice".jpg', "été.jpg"}
+    for name in names:
+        (photos / name).write_bytes(encoded[20])
+    with open(os.path.join(os.fsencode(photos), b"latin\xe9.jpg"), "wb") as file:
+        file.write(encoded[21])
+    (photos / "gone.jpg").symlink_to(photos / "nowhere")
+    (photos / "empty.jpg").touch()
+    update = open_collection(photos).update()
+    assert update.added == 44
+    assert sorted(update.unreadable) == [
+        "broken.jpg (does not decode)",
+        "empty.jpg (does not decode)",
+        "gone.jpg (No such file or directory)",
+        "latin\udce9.jpg (its name is not UTF-8: rename it)",
+    ]
+    found = open_collection(photos).search(photos / "two\nlines.jpg", 4).ids[0]
+    assert set(found) == names | {"20.jpg"}
+
+
+def test_a_picture_that_breaks_is_gone_and_a_folder_may_move(photos: Path) -> None:
+    open_collection(photos).update()
+    (photos / "04.jpg").write_bytes(b"no picture any more")
+    moved = photos.rename(photos.with_name("moved"))
+    path = photos.parent / "photos.h2q"
+    update = PictureCollection(path, moved).update()
+    assert (update.added, update.changed, update.removed, update.kept) == (0, 0, 0, 40)
+    assert "04.jpg (does not decode)" in update.unreadable
+    collection = PictureCollection.open(path)
+    assert collection.folder == moved
+    assert len(collection.opened_index()) == 40

@@ -20,7 +20,9 @@ def tables() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/quality.md", "benchmarks/results/codes.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/quality.md", "docs/integrations.md", "benchmarks/results/codes.md"]
+)
 def test_a_page_holds_the_measured_numbers(tables: ModuleType, page: str) -> None:
     text = (ROOT / page).read_text()
     assert "<!-- codes: " in text

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["build_app", "main"]
 
-_SHARED = ("collections", "common", "interrupts")
+_SHARED = ("collections", "common", "interrupts", "thumbnails")
 
 
 def main() -> None:

@@ -1,5 +1,6 @@
 """``h2q images``: search a folder of pictures by what they show."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -14,10 +15,12 @@ from h2q.cli.collections import (
     print_duplicates,
     update_collection,
 )
-from h2q.cli.common import JsonOption, print_json, print_table
+from h2q.cli.common import JsonOption, check_output, print_json, print_table, refuse_overwriting
+from h2q.cli.thumbnails import print_thumbnail, shows_pictures
 
 __all__ = ["duplicates", "index", "search"]
 
+_SHEET = "search.html"
 CollectionArgument = Annotated[Path, typer.Argument(metavar="COLLECTION", help="What h2q images index wrote.")]
 
 
@@ -26,7 +29,10 @@ def index(
     output: CollectionOption,
     backbone: Annotated[
         str | None,
-        typer.Option(help="Network, such as resnet50, dinov2-small. Default: efficientnet-lite0."),
+        typer.Option(
+            help="Network, such as resnet50; folder of a trained hasher; or a sentence-transformers model that takes "
+            "images. Default: efficientnet-lite0."
+        ),
     ] = None,
     image_size: Annotated[int | None, typer.Option(min=1, help="Side in pixels that pictures are resized to.")] = None,
     as_json: JsonOption = False,
@@ -47,19 +53,51 @@ def search(
     where: Annotated[
         str | None, typer.Option(help="Only pictures that fulfil a condition: \"modified >= '2024-05-01'\".")
     ] = None,
+    open_sheet: Annotated[
+        bool, typer.Option("--open", help="Write a sheet of thumbnails, an HTML page, and show it in the browser.")
+    ] = False,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The sheet to write. Default: search.html in the collection.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Find the pictures most like one; the distance is 1 - cosine of the network's features."""
+    if output is not None:
+        check_output(output, ".html", ".htm")
+        refuse_overwriting(output, picture)
     from h2q.collections import PictureCollection
 
     collection = PictureCollection.open(path)
     neighbors = collection.search(picture, k, where=where)
-    pairs = [(str(collection.folder / item.id), item.distance) for item in neighbors[0]]
+    # Rounding makes the distance of a picture to itself a little less than 0.
+    found = [(collection.folder / item.id, max(item.distance, 0.0)) for item in neighbors[0]]
+    sheet = path / _SHEET if output is None and open_sheet else output
+    if sheet is not None:
+        _write_sheet(sheet, picture, found, show=open_sheet and sys.stdout.isatty())
     if as_json:
-        paths, distances = [name for name, _ in pairs], [distance for _, distance in pairs]
-        print_json({"picture": picture, "paths": paths, "distances": distances})
+        paths, distances = [name for name, _ in found], [distance for _, distance in found]
+        sheet_key = {} if sheet is None else {"sheet": sheet}
+        print_json({"picture": picture, "paths": paths, "distances": distances, **sheet_key})
         return
-    print_table(["picture", "distance"], [[on_one_line(name), f"{distance:.3f}"] for name, distance in pairs])
+    if shows_pictures():
+        for name, distance in found:
+            print_thumbnail(name)
+            print(f"{distance:.3f}  {on_one_line(str(name))}")
+    else:
+        cells = [[on_one_line(str(name)), f"{distance:.3f}"] for name, distance in found]
+        print_table(["picture", "distance"], cells)
+    if sheet is not None:
+        print(f"{sheet} shows them")
+
+
+def _write_sheet(sheet: Path, picture: Path, found: list[tuple[Path, float]], *, show: bool) -> None:
+    from h2q.collections import write_sheet
+
+    write_sheet(sheet, picture, found)
+    if show:
+        import webbrowser
+
+        webbrowser.open(sheet.resolve().as_uri())
 
 
 def duplicates(

@@ -65,7 +65,8 @@ def search(
     collection = TextCollection.open(path)
     neighbors = collection.search(query, k, where=where)
     rows = neighbors.metadata.to_pylist()
-    found = [(item.id, item.distance, row) for item, row in zip(neighbors[0], rows, strict=True)]
+    # Rounding makes the distance of equal texts a little less than 0.
+    found = [(item.id, max(item.distance, 0.0), row) for item, row in zip(neighbors[0], rows, strict=True)]
     if as_json:
         texts = [{"id": item, "distance": distance, **row} for item, distance, row in found]
         print_json({"query": query, "texts": texts})

@@ -2,6 +2,8 @@ from .collection import Collection as Collection
 from .collection import Update as Update
 from .duplicates import DuplicateGroup as DuplicateGroup
 from .duplicates import find_duplicates as find_duplicates
+from .image_models import load_image_model as load_image_model
 from .opening import open_collection as open_collection
 from .pictures import PictureCollection as PictureCollection
+from .sheets import write_sheet as write_sheet
 from .texts import TextCollection as TextCollection

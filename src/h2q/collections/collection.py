@@ -5,7 +5,6 @@ photos.h2q/
   index/            a `BinaryIndex` that keeps the embeddings
 """
 
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,14 +19,13 @@ from h2q.errors import FileFormatError
 from h2q.files import read_checked_json, write_checked_json
 from h2q.index import BinaryIndex, Neighbors
 from h2q.progress import progress_bar
-from h2q.quantization import HouseholderQuantizer
+from h2q.quantization.first_rows import fit_first_rows
 
 __all__ = ["Collection", "EmbeddedPart", "Listing", "Update"]
 
 _INDEX = "index"
 _PART = 4096  # items that are embedded, added and saved at once; the first ones decide the quantizer
 _CANDIDATES = 100
-_WHITENED = 8  # items for each bit, from which features are whitened
 _BITS_PER_RADIUS = 16
 
 
@@ -120,7 +118,6 @@ class Collection(ABC, Generic[L]):
     state_columns: ClassVar[tuple[str, ...]]
     defaults: ClassVar[Mapping[str, Any]]
     max_bits: ClassVar[int]
-    whitened: ClassVar[bool]  # whether embeddings come from a network that was trained for something else
 
     def __init__(self, path: Path, source: Path | None = None, **options: Any) -> None:
         self.path = path
@@ -159,6 +156,10 @@ class Collection(ABC, Generic[L]):
     @abstractmethod
     def _embed(self, ids: Sequence[Any], listing: L, advance: Callable[[int], None]) -> EmbeddedPart:
         """Read and embed items."""
+
+    def _whitened(self) -> bool:
+        """Return whether the embeddings come from a network that was trained for something else."""
+        return False
 
     @abstractmethod
     def _name(self, item: Any) -> str:
@@ -222,7 +223,7 @@ class Collection(ABC, Generic[L]):
         if self.index is None:
             self.path.mkdir(parents=True, exist_ok=True)
             self._write_settings()
-            quantizer = _fit(part.embeddings, self.max_bits, whitened=self.whitened)
+            quantizer = fit_first_rows(part.embeddings, self.max_bits, whitened=self._whitened())
             self.index = BinaryIndex(quantizer=quantizer, keep_embeddings=True)
         self.index.upsert(part.embeddings, part.ids, part.metadata)
         self.index.save(self.path / _INDEX)
@@ -273,17 +274,3 @@ class Collection(ABC, Generic[L]):
         if self.index is None:
             raise FileNotFoundError(f"{self.path} holds no {self.kind} yet: run {self.command}")
         return self.index
-
-
-def _fit(embeddings: NDArray[np.float32], max_bits: int, *, whitened: bool) -> HouseholderQuantizer:
-    """Fit a quantizer; features of a network that was trained for something else are whitened, where that is safe.
-
-    Whitening scales every direction to one variance. In a few items the last directions are what tells two copies of
-    one item apart, which must not count as much as the others.
-    """
-    n_bits = min(max_bits, 8 * max(1, (len(embeddings) - 1) // 8))
-    whitening = 1.0 if whitened and len(embeddings) >= _WHITENED * n_bits else 0.0
-    with warnings.catch_warnings():
-        # A few items do not decide a rotation; their embeddings, which are kept, decide the order.
-        warnings.simplefilter("ignore", UserWarning)
-        return HouseholderQuantizer(n_bits, whitening=whitening, random_state=0).fit(embeddings)

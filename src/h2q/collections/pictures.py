@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from h2q.collections.collection import Collection, EmbeddedPart, Listing
+from h2q.collections.image_models import load_image_model
 from h2q.datasets.image_folder import find_images
 from h2q.datasets.images import BrokenImageError, FileImages, LazyImages
 from h2q.errors import MissingDependencyError
 from h2q.index import Neighbors
-from h2q.similarity.backbones import load_backbone
-from h2q.similarity.features import extract_features
+from h2q.similarity.backbones import BACKBONES
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -34,8 +34,8 @@ class PictureCollection(Collection[Listing]):
     folder : Path, optional
         The folder of the pictures; needed before the first update, known afterwards.
     backbone : str, optional
-        Network that embeds the pictures; see `h2q.similarity.backbones.load_backbone`. Default: the collection's, at
-        first "efficientnet-lite0".
+        What embeds the pictures: the name of a backbone, the folder of an `ImageHasher`, or a sentence-transformers
+        model; see `h2q.collections.load_image_model`. Default: the collection's, at first "efficientnet-lite0".
     image_size : int, optional
         Side in pixels that pictures are resized to. Default: the collection's, at first the network's.
 
@@ -50,11 +50,13 @@ class PictureCollection(Collection[Listing]):
     kind, command = "pictures", "h2q images index"
     state_columns = ("size", "modified")
     defaults = {"backbone": "efficientnet-lite0", "image_size": None}  # noqa: RUF012
-    max_bits, whitened = 128, True
+    max_bits = 128
 
     def __init__(
         self, path: Path, folder: Path | None = None, *, backbone: str | None = None, image_size: int | None = None
     ) -> None:
+        if backbone is not None and Path(backbone).is_dir():
+            backbone = str(Path(backbone).resolve())
         super().__init__(path, folder, backbone=backbone, image_size=image_size)
 
     @property
@@ -71,24 +73,34 @@ class PictureCollection(Collection[Listing]):
             If there is no such file, or it does not decode.
         """
         self.opened_index()
-        embedding = extract_features(FileImages(picture.parent, [picture.name]), self._network, progress=False)
-        return self.search_embeddings(embedding, k, where=where)
+        return self.search_embeddings(self._model(FileImages(picture.parent, [picture.name])), k, where=where)
 
     def embed(self, picture: "Image") -> NDArray[np.float32]:
         """Return the embedding of a picture in memory, shape (1, d), to search with; nothing is stored."""
-        features: NDArray[np.float32] = self._network.embed([picture])
-        return features
+        return self._model([picture])
 
     @cached_property
-    def _network(self) -> Any:
-        return load_backbone(self._settings["backbone"], image_size=self._settings["image_size"])
+    def _model(self) -> Callable[[Sequence[Any]], NDArray[np.float32]]:
+        return load_image_model(self._settings["backbone"], self._settings["image_size"])
+
+    def _whitened(self) -> bool:
+        return self._settings["backbone"] in BACKBONES
 
     def _list(self) -> Listing:
-        return Listing({path: _stat(self.folder / path) for path in find_images(self.folder).paths})
+        states, unreadable = {}, []
+        for path in find_images(self.folder).paths:
+            try:
+                path.encode()
+                states[path] = _stat(self.folder / path)
+            except UnicodeEncodeError:
+                unreadable.append(f"{path} (its name is not UTF-8: rename it)")
+            except OSError as error:
+                unreadable.append(f"{path} ({error.strerror})")
+        return Listing(states, tuple(unreadable))
 
     def _embed(self, ids: Sequence[Any], listing: Listing, advance: Callable[[int], None]) -> EmbeddedPart:
         images = _Readable(self.folder, ids, advance)
-        embeddings = extract_features(images, self._network, progress=False)
+        embeddings = self._model(images)
         fine = [position for position in range(len(ids)) if position not in images.faults]
         paths = [ids[position] for position in fine]
         metadata = {

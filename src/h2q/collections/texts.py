@@ -65,7 +65,7 @@ class TextCollection(Collection[_Rows]):
     kind, command = "texts", "h2q texts index"
     state_columns = (_HASH,)
     defaults = {"column": "text", "ids_column": None, "model": "all-MiniLM-L6-v2"}  # noqa: RUF012
-    max_bits, whitened = 256, False
+    max_bits = 256
 
     def __init__(
         self,
