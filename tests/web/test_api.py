@@ -142,6 +142,12 @@ def test_an_image_finds_itself(photos: Path, serve: Serve, kind: str) -> None:
         assert [result["id"] for result in found["results"]] == expected.ids[0].tolist()
 
 
+def test_a_filter_that_leaves_nothing_has_an_empty_answer(photos: Path, serve: Serve) -> None:
+    client = serve(photos)
+    for scoring in ("hamming", "asymmetric", "rerank"):
+        assert search(client, id="00.jpg", where="width > 99999", scoring=scoring)["results"] == []
+
+
 def test_nested_codes_name_their_lengths(tmp_path: Path, serve: Serve) -> None:
     index = BinaryIndex(quantizer=NestedQuantizer(32, steps=20, random_state=0).fit(X))
     index.add(X[:100])

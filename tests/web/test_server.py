@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -30,7 +31,8 @@ def running(indexed: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
         yield process, int(match[1])
         process.terminate()
         _, errors = process.communicate(timeout=60)
-        assert process.returncode == 143
+        # On a machine under load, Python's own exit can outlast the five seconds that a command has: an alarm ends it.
+        assert process.returncode in (143, -signal.SIGALRM)
         assert errors.strip() == "terminated"
 
 

@@ -38,7 +38,10 @@ def load_image_model(name: str, image_size: int | None = None) -> Callable[[Sequ
     """
     if name in BACKBONES:
         backbone = load_backbone(name, image_size=image_size)
-        return lambda images: extract_features(images, backbone, progress=False)
+        # One image needs neither threads nor copies of the network for them.
+        return lambda images: (
+            backbone.embed(images) if len(images) == 1 else extract_features(images, backbone, progress=False)
+        )
     if image_size is not None and (Path(name).is_dir() or name.startswith(_LIBRARY)):
         raise ValueError(f"{name} knows the size of its images; leave image_size out")
     if is_hasher(name):

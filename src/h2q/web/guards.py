@@ -28,6 +28,7 @@ HEADERS = {
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
 }
+_ENCODED = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
 
 Scope = dict[str, Any]
 
@@ -114,11 +115,10 @@ class Guard:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                given = {name for name, _ in message["headers"]}
-                extra = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
-                if b"cache-control" not in given:
-                    extra.append((b"cache-control", b"no-store"))
-                message = {**message, "headers": [*message["headers"], *extra]}
+                headers = [*message["headers"], *_ENCODED]
+                if all(name != b"cache-control" for name, _ in headers):
+                    headers.append((b"cache-control", b"no-store"))
+                message = {**message, "headers": headers}
             await send(message)
 
         try:

@@ -78,7 +78,7 @@ def serve(app: Any, host: str = "127.0.0.1", port: int = 0, started: Callable[[s
         http=Protocol,
         ws="none",
         access_log=False,
-        log_level="warning",
+        log_level="error",  # whoever sends nonsense should not fill the log
         server_header=False,
         # The rate is that of the address of the connection: a header would let clients choose it.
         proxy_headers=False,
