@@ -322,9 +322,8 @@ class PostgresIndex(EngineIndex):
         """Return counts, ids and distances of the items that a query selects for each code; None: without the graph."""
         if len(codes) == 0:
             return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int32)
-        order = "order by distance, item.id"
         statement = (
-            f"select q.number, array_agg(item.id {order}), array_agg(distance {order}) "
+            "select q.number, array_agg(item.id), array_agg(distance) "
             f"from unnest(%s::bit({self.n_bits})[]) with ordinality q(code, number) cross join lateral "
             f"(select id, (codes <~> q.code)::int distance from {self._table} {clauses}) item "
             "group by q.number order by q.number"
@@ -345,7 +344,9 @@ class PostgresIndex(EngineIndex):
         counts = np.zeros(len(codes), np.int64)
         counts[[row[0] - 1 for row in rows]] = [len(row[1]) for row in rows]
         ids = id_array([item for row in rows for item in row[1]])
-        return counts, ids, np.array([distance for row in rows for distance in row[2]], np.int32)
+        distances = np.array([distance for row in rows for distance in row[2]], np.int32)
+        order = np.lexsort((ids, distances, np.repeat(np.arange(len(codes)), counts)))
+        return counts, ids[order], distances[order]
 
 
 def _format_of(row: Any) -> ItemFormat:
