@@ -261,4 +261,5 @@ def _without(own: NDArray[np.int64], neighbors: NDArray[np.int64]) -> NDArray[np
     """
     kept = neighbors != own[:, None]
     kept[kept.all(axis=1), -1] = False
-    return neighbors[kept].reshape(len(neighbors), -1)
+    others: NDArray[np.int64] = neighbors[kept].reshape(len(neighbors), -1)
+    return others

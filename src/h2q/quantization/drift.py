@@ -122,7 +122,8 @@ def mean_shift(old: RowStatistics, new: RowStatistics) -> float:
     """
     difference = np.subtract(new.mean, old.mean, dtype=np.float64)
     chance = old.variance / old.n_rows + new.variance / new.n_rows
-    return float(np.sqrt(max(difference @ difference - chance, 0.0) / max(old.variance, np.finfo(np.float32).tiny)))
+    squared = max(float(difference @ difference) - chance, 0.0)
+    return float(np.sqrt(squared / old.variance)) if old.variance > 0 else 0.0
 
 
 def balance_shift(old: RowStatistics, new: RowStatistics) -> float:
