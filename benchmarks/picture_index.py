@@ -56,7 +56,7 @@ def main() -> None:
         rows = {
             "features alone": clock(bare),
             "index the folder": clock(PictureCollection(Path(name) / "p.h2q", folder).update),
-            "of this, fit of the quantizer": clock(lambda: fit_first_rows(features[:4096], 128, whitened=True)),
+            "the fit of its quantizer alone": clock(lambda: fit_first_rows(features[:4096], 128, whitened=True)),
             "again, nothing changed": clock(PictureCollection(Path(name) / "p.h2q", folder).update),
         }
     print(f"{n_images:,} images, {processor()}\n")

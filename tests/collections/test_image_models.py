@@ -30,7 +30,7 @@ def write_clip(folder: Path) -> Path:
     """Write a small CLIP with random weights, as sentence-transformers saves one."""
     import sentence_transformers
     import transformers
-    from sentence_transformers.models import CLIPModel
+    from sentence_transformers.sentence_transformer.modules import Transformer
 
     (folder / "clip").mkdir()
     (folder / "vocab.json").write_text(json.dumps({"<|startoftext|>": 0, "<|endoftext|>": 1, "a</w>": 2}))
@@ -45,7 +45,7 @@ def write_clip(folder: Path) -> Path:
         projection_dim=24,
     )
     transformers.CLIPModel(config).save_pretrained(folder / "clip")
-    model = sentence_transformers.SentenceTransformer(modules=[CLIPModel(str(folder / "clip"))], device="cpu")
+    model = sentence_transformers.SentenceTransformer(modules=[Transformer(str(folder / "clip"))], device="cpu")
     model.save(str(folder / "model"))
     return folder / "model"
 

@@ -15,7 +15,7 @@ from h2q.cli.collections import (
     print_duplicates,
     update_collection,
 )
-from h2q.cli.common import JsonOption, check_output, print_json, print_table, refuse_overwriting
+from h2q.cli.common import JsonOption, check_output, print_json, refuse_overwriting
 from h2q.cli.thumbnails import print_thumbnail, shows_pictures
 
 __all__ = ["duplicates", "index", "search"]
@@ -79,13 +79,11 @@ def search(
         sheet_key = {} if sheet is None else {"sheet": sheet}
         print_json({"picture": picture, "paths": paths, "distances": distances, **sheet_key})
         return
-    if shows_pictures():
-        for name, distance in found:
+    thumbnails = shows_pictures()
+    for name, distance in found:  # in lines: a table would cut paths to the width of the terminal
+        if thumbnails:
             print_thumbnail(name)
-            print(f"{distance:.3f}  {on_one_line(str(name))}")
-    else:
-        cells = [[on_one_line(str(name)), f"{distance:.3f}"] for name, distance in found]
-        print_table(["picture", "distance"], cells)
+        print(f"{distance:.3f}  {on_one_line(str(name))}")
     if sheet is not None:
         print(f"{sheet} shows them")
 
