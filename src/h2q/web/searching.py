@@ -129,7 +129,10 @@ def run_search(index: BinaryIndex, query: NDArray[Any], options: Options, embed_
     for attempt in range(_TRIES):
         neighbors = _nearest(index, query, code, scoring, options)
         try:
-            codes = index.codes(neighbors.ids[0])
+            found = neighbors.ids[0]
+            codes = (
+                index.codes(found) if len(found) else np.empty((0, code.shape[1]), np.uint8)
+            )  # a filter can leave none
             break
         except ValueError:
             # An item was removed since; its code is gone, but so it should be from the answer.
