@@ -47,6 +47,15 @@ def test_only_a_few_tasks_are_taken_ahead():
         results.close()
 
 
+def test_a_single_task_needs_no_thread():
+    before, inside = blas_threads(), []
+    tasks = iter([lambda: inside.extend(blas_threads()) or threading.get_ident()])
+    assert list(in_order(tasks)) == [threading.get_ident()]
+    assert set(inside) == {1}
+    assert list(in_order(iter([]))) == []
+    assert blas_threads() == before
+
+
 def test_small_products_use_one_thread():
     with threadpool_limits(2, user_api="blas"):
         with one_thread_if_small(64):

@@ -55,7 +55,7 @@ def test_an_answer_is_that_of_the_index(digits: Path, serve: Serve, scoring: str
     if scoring == "hamming":
         expected = index.search(codes, 12, where=where)
     else:
-        rerank = 120 if scoring == "rerank" else None
+        rerank = 100 if scoring == "rerank" else None
         expected = index.search(X[7:8], 12, where=where, rerank=rerank)
     results = answer["results"]
     assert answer["scoring"] == scoring

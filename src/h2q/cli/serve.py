@@ -18,9 +18,7 @@ _OTHERS = 0o077
 
 
 def serve(
-    path: Annotated[
-        Path, typer.Argument(metavar="INDEX", help="What h2q images index wrote, or the folder of an index.")
-    ],
+    path: Annotated[Path, typer.Argument(metavar="INDEX", help="What h2q images, texts or index wrote.")],
     host: Annotated[
         str, typer.Option(help="Address to listen at. Default: reached from this machine alone.")
     ] = "127.0.0.1",

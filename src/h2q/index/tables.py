@@ -52,6 +52,8 @@ class ItemTable:
             return ItemTable(table)
         # Batch by batch: Arrow would join all batches of a column of strings to take a few rows.
         batches = table.to_batches()
+        if len(batches) == 1:
+            return ItemTable(pa.Table.from_batches([batches[0].take(pa.array(rows))]))
         ends = np.cumsum([batch.num_rows for batch in batches], dtype=np.int64)
         owners = np.searchsorted(ends, rows, side="right")
         places, parts = [np.zeros(0, np.int64)], [table.schema.empty_table()]

@@ -137,8 +137,7 @@ def _prepare(index: BinaryIndex) -> tuple[EmbeddedFolds, list[int], list[Contend
         real_queries=queries,
         real_database=items,
     )
-    whitening = getattr(index.quantizer, "whitening", 0.0)
-    options = {"whitening": whitening if isinstance(whitening, (int, float)) else 0.0}
+    options = {"whitening": float(getattr(index.quantizer, "whitening_", 0.0))}
     by_label = {contender.label: contender for contender in default_contenders(options)}
     return folds, lengths, [by_label[label] for label in _QUANTIZERS]
 

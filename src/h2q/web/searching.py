@@ -7,15 +7,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from h2q.comparison import RERANKED
+from h2q.errors import FileFormatError
 from h2q.hamming.candidates import candidate_distances
 from h2q.index import BinaryIndex, Neighbors
 from h2q.index.ids import INTEGER
 from h2q.index.metadata import describe_schema
 from h2q.web.settings import Refusal, Settings
 
-__all__ = ["Options", "find_item", "hexadecimal", "query_of_item", "run_search", "scorings_of", "shown_columns"]
+__all__ = [
+    "Options",
+    "find_item",
+    "hexadecimal",
+    "item_id",
+    "query_of_item",
+    "run_search",
+    "scorings_of",
+    "shown_columns",
+]
 
-_CANDIDATES = 100
+_CANDIDATES = 100  # that are re-ranked, at least
+_DIGITS = 19  # of the largest id
 _TRIES = 3
 
 
@@ -60,19 +72,30 @@ def shown_columns(index: BinaryIndex) -> dict[str, str]:
     return {name: kind for name, kind in describe_schema(index.metadata_schema).items() if not name.startswith("_")}
 
 
+def item_id(index: BinaryIndex, given: str | int) -> str | int:
+    """Return an id as the index has them: the digits of a number are the number.
+
+    >>> index = BinaryIndex(8)
+    >>> ids = index.add(np.array([[1]], np.uint8))
+    >>> item_id(index, "0"), item_id(index, "cat")
+    (0, 'cat')
+    """
+    if index.id_type != INTEGER:
+        return str(given)
+    if isinstance(given, str) and given.isascii() and given.isdecimal() and len(given) <= _DIGITS:
+        return int(given)
+    return given
+
+
 def find_item(index: BinaryIndex, given: str | int) -> str | int:
-    """Return the id of an item as the index has it: the digits of a number are the number.
+    """Return the id of an item as the index has it.
 
     Raises
     ------
     Refusal
         If there is no such item (404).
     """
-    item: str | int = given
-    if index.id_type == INTEGER and isinstance(given, str) and given.isascii() and given.isdecimal():
-        item = int(given[:20])
-    elif index.id_type != INTEGER:
-        item = str(given)
+    item = item_id(index, given)
     try:
         known = item in index
     except ValueError:  # half of a surrogate pair
@@ -82,11 +105,20 @@ def find_item(index: BinaryIndex, given: str | int) -> str | int:
     return item
 
 
-def query_of_item(index: BinaryIndex, item: str | int) -> NDArray[Any]:
-    """Return the embedding of an item, where the index keeps it, or its code; one row."""
+def query_of_item(index: BinaryIndex, given: str | int) -> NDArray[Any]:
+    """Return the embedding of an item, where the index keeps it, or its code; one row.
+
+    Raises
+    ------
+    Refusal
+        If there is no such item (404).
+    """
+    item = item_id(index, given)
     try:
         return index.embeddings([item]) if index.keeps_embeddings else index.codes([item])
-    except ValueError as error:  # removed meanwhile
+    except FileFormatError:
+        raise  # the index is damaged
+    except (TypeError, ValueError) as error:
         raise Refusal(404, "there is no item with this id") from error
 
 
@@ -165,13 +197,14 @@ def _nearest(
         return index.search(code, options.k, **common)
     if scoring == "asymmetric":
         return index.search(query, options.k, scoring="asymmetric", **common)
-    return index.search(query, options.k, rerank=max(_CANDIDATES, 10 * options.k), **common)
+    return index.search(query, options.k, rerank=max(_CANDIDATES, RERANKED * options.k), **common)
 
 
 def _differing_bits(code: NDArray[np.uint8], codes: NDArray[np.uint8], n_bits: int) -> NDArray[np.int32]:
     """Return the Hamming distances of the first bits of codes."""
     mask = np.packbits(np.arange(8 * len(code)) < n_bits)
-    return candidate_distances((code & mask)[None], (codes & mask)[None])[0]
+    distances: NDArray[np.int32] = candidate_distances((code & mask)[None], (codes & mask)[None])[0]
+    return distances
 
 
 def hexadecimal(code: NDArray[np.uint8]) -> str:

@@ -3,22 +3,25 @@
 import datetime
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 from cachetools import TTLCache
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from h2q import __version__
 from h2q.checks import as_embeddings, bytes_per_code
 from h2q.errors import FileFormatError
+from h2q.index.ids import INTEGER
 from h2q.web.comparing import BackgroundComparison
 from h2q.web.contents import Contents
 from h2q.web.metrics import Metrics
 from h2q.web.pictures import as_jpeg, decode
 from h2q.web.schemas import ItemRequest, SearchRequest
-from h2q.web.searching import Options, find_item, query_of_item, run_search, scorings_of, shown_columns
+from h2q.web.searching import Options, find_item, item_id, query_of_item, run_search, scorings_of, shown_columns
 from h2q.web.settings import Refusal, Settings
 from h2q.web.why import SignCodes
 from h2q.web.work import WorkPool
@@ -119,7 +122,7 @@ class Service:
 
     def _given_query(self, request: SearchRequest) -> NDArray[Any]:
         if request.id is not None:
-            return query_of_item(self.index, find_item(self.index, request.id))
+            return query_of_item(self.index, request.id)
         if request.code is not None:
             return self._code(request.code)
         return self._embedding(request.embedding or [])
@@ -176,22 +179,19 @@ class Service:
         if is_json:
             try:
                 request = ItemRequest.model_validate_json(content)
-            except ValueError as error:
-                raise Refusal(422, f"the body is no item: {first_error(error)}") from error
+            except ValidationError as error:
+                raise Refusal(422, f"the body is no item: {first_error(error.errors())}") from error
             embedding, metadata = _refusing(self._embedding, request.embedding), request.metadata
         else:
             embedding, metadata = await self._models.run(self._embed_image, content)
         return await self._changes.run(_refusing, self._add, given, embedding, metadata)
 
     def _add(self, given: str, embedding: NDArray[Any], metadata: dict[str, Any] | None) -> dict[str, Any]:
-        item: str | int = given
-        if self.index.id_type == "integer":
-            if not (given.isascii() and given.isdecimal() and len(given) < 20):
-                raise Refusal(400, "ids of this index are whole numbers")
-            item = int(given)
-        with self.index.locked():
+        item = item_id(self.index, given)
+        if self.index.id_type == INTEGER and isinstance(item, str):
+            raise Refusal(400, "ids of this index are whole numbers")
+        with self._saving():
             self.index.upsert(embedding, [item], None if metadata is None else [metadata])
-            self.index.save()
         return self._changed(item)
 
     async def remove(self, given: str) -> dict[str, Any]:
@@ -199,11 +199,20 @@ class Service:
         return await self._changes.run(self._remove, given)
 
     def _remove(self, given: str) -> dict[str, Any]:
-        with self.index.locked():
+        with self._saving():
             item = find_item(self.index, given)
             self.index.remove([item])
-            self.index.save()
         return self._changed(item)
+
+    @contextmanager
+    def _saving(self) -> Iterator[None]:
+        """Keep other processes from saving during a change, and save it; an index without a folder stays in memory."""
+        if self.index.address is None:
+            yield
+            return
+        with self.index.locked():
+            yield
+            self.index.save()
 
     def _changed(self, item: str | int) -> dict[str, Any]:
         self._signs.forget()
@@ -226,19 +235,14 @@ def _refusing(function: Callable[P, Result], *args: P.args, **kwargs: P.kwargs) 
         raise Refusal(400, str(error)) from error
 
 
-def first_error(error: ValueError) -> str:
-    """Return the first of the errors of pydantic in a sentence.
+def first_error(errors: Sequence[Any]) -> str:
+    """Return the first of pydantic's errors in a sentence.
 
-    >>> from h2q.web.schemas import ItemRequest
-    >>> try:
-    ...     ItemRequest.model_validate_json('{"embedding": [NaN]}')
-    ... except ValueError as error:
-    ...     print(first_error(error))
-    embedding.0: Input should be a finite number
+    >>> first_error([{"loc": ("body", "k"), "msg": "Input should be a valid integer"}])
+    'k: Input should be a valid integer'
     """
-    first = getattr(error, "errors", list)()[0]
-    place = ".".join(str(part) for part in first["loc"] if part != "body")
-    return f"{place}: {first['msg']}" if place else str(first["msg"])
+    place = ".".join(str(part) for part in errors[0]["loc"] if part != "body")
+    return f"{place}: {errors[0]['msg']}" if place else str(errors[0]["msg"])
 
 
 def _plain(value: Any) -> Any:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
 from h2q.web.settings import Refusal
@@ -29,7 +30,8 @@ class WorkPool:
     """
 
     def __init__(self, name: str, threads: int, max_waiting: int, initializer: Callable[[], Any] | None = None) -> None:
-        self._pool = ThreadPoolExecutor(threads, name, initializer)
+        self._make = partial(ThreadPoolExecutor, threads, name, initializer)
+        self._pool: ThreadPoolExecutor | None = None
         self._max_waiting, self._waiting = max_waiting, 0
 
     async def run(self, function: Callable[P, Result], *args: P.args, **kwargs: P.kwargs) -> Result:
@@ -42,6 +44,8 @@ class WorkPool:
         """
         if self._waiting >= self._max_waiting:
             raise Refusal(503, "the server is busy; try again in a moment")
+        if self._pool is None:
+            self._pool = self._make()
         self._waiting += 1
         try:
             return await asyncio.wrap_future(self._pool.submit(function, *args, **kwargs))
@@ -49,5 +53,7 @@ class WorkPool:
             self._waiting -= 1
 
     def close(self) -> None:
-        """Let the threads end; calls that wait are dropped."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        """Let the threads end; calls that wait are dropped. A further call starts new threads."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._pool = None
