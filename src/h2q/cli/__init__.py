@@ -1,8 +1,8 @@
 """The command line: one file per command, thin over the library.
 
 A module of this package whose ``__all__`` holds a function of the module's own name is a command (``_`` is typed as
-``-``); any other module with an ``__all__`` is a group of commands, one per name. Nothing heavy is imported before a command runs, so that help and
-completion answer at once.
+``-``); any other module with an ``__all__`` is a group of commands, one per name. Nothing heavy is imported before a
+command runs, so that help and completion answer at once.
 """
 
 import sys

@@ -18,7 +18,7 @@ if sys.platform != "win32":
 
 __all__ = ["atomic_folder", "atomic_path", "reclaim", "sync_folder"]
 
-_TEMPORARY = re.compile(r"\..+\.h2q-[0-9a-f]{16}\.tmp")
+_TEMPORARY = re.compile(r"\..+\.h2q-(folder-)?[0-9a-f]{16}\.tmp")  # the names of folders say that they are
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _MAX_NAME = 50  # characters of the target's name in the temporary name, which must not become too long itself
 
@@ -97,7 +97,7 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     Yields
     ------
     Path
-        An empty folder, ``.NAME.h2q-0123456789abcdef.tmp``.
+        An empty folder, ``.NAME.h2q-folder-0123456789abcdef.tmp``.
 
     Raises
     ------
@@ -118,7 +118,7 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     target = Path(path)
     with _naming(target):
         reclaim(target.parent)
-        temporary = _temporary_name(target)
+        temporary = _temporary_name(target, "folder-")
         temporary.mkdir()
     descriptor = None
     try:
@@ -129,7 +129,7 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
             yield temporary
             if sys.platform != "win32":
                 os.sync()  # one call for all files, of which there may be many thousands
-            old = _temporary_name(target)
+            old = _temporary_name(target, "folder-")
             if target.is_dir():
                 target.rename(old)
             try:
@@ -176,7 +176,8 @@ def reclaim(folder: str | os.PathLike[str]) -> None:
     ['.a.npy.tmp']
     """
     with os.scandir(folder) as entries:
-        abandoned = [entry.path for entry in entries if _TEMPORARY.fullmatch(entry.name)]
+        matches = [(entry, _TEMPORARY.fullmatch(entry.name)) for entry in entries]
+        abandoned = [entry.path for entry, match in matches if match and entry.is_dir() == bool(match[1])]
     for path in abandoned:
         with suppress(OSError):
             descriptor = os.open(path, os.O_RDONLY)
@@ -191,8 +192,8 @@ def reclaim(folder: str | os.PathLike[str]) -> None:
                 os.close(descriptor)
 
 
-def _temporary_name(target: Path) -> Path:
-    return target.parent / f".{target.name[:_MAX_NAME]}.h2q-{secrets.token_hex(8)}.tmp"
+def _temporary_name(target: Path, kind: str = "") -> Path:
+    return target.parent / f".{target.name[:_MAX_NAME]}.h2q-{kind}{secrets.token_hex(8)}.tmp"
 
 
 def _create_temporary(target: Path) -> tuple[int | None, Path]:

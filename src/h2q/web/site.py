@@ -11,6 +11,7 @@ data/model.onnx          the network with the rotation folded in
 onnxruntime/             onnxruntime-web, which runs it
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -133,7 +134,9 @@ def _write(
     ids = index.ids
     ids = ids[np.argsort(index.tie_order(ids))]
     (data / "codes.bin").write_bytes(index.codes(ids).tobytes())
-    write_json(data / "items.json", _items(contents, ids))
+    # Compact: this one is large, and the browser waits for it.
+    items = json.dumps(_items(contents, ids), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    (data / "items.json").write_text(items, encoding="utf-8")
     if index.keeps_embeddings and len(ids):
         signs = sign_quantizer(index)
         parts = (index.embeddings(ids[start : start + _ROWS]) for start in range(0, len(ids), _ROWS))

@@ -170,7 +170,7 @@ def test_pictures_that_are_gone_have_no_thumbnail(pictures: Path, tmp_path: Path
 
 def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     target = tmp_path / "site"
-    abandoned = tmp_path / ".site.h2q-0123456789abcdef.tmp"
+    abandoned = tmp_path / ".site.h2q-folder-0123456789abcdef.tmp"
     (abandoned / "data").mkdir(parents=True)
     with pytest.raises(ZeroDivisionError), atomic_folder(target) as temporary:
         (temporary / "half").write_text(str(1 / 0))

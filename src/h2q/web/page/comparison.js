@@ -2,8 +2,8 @@
 
 import { count, formatNumber, make, makeSvg } from "./elements.js";
 
-const WIDTH = 640;
-const HEIGHT = 340;
+const WIDTH = 420;
+const HEIGHT = 260;
 const MARGIN = { left: 48, right: 16, top: 16, bottom: 40 };
 const NAMES = { hamming: "Hamming", asymmetric: "asymmetric", rerank: "re-ranked" };
 
@@ -32,7 +32,8 @@ function drawChart(title, bits, curves, k) {
   }
   bits.forEach((n, i) => text(String(n), xOf(i), HEIGHT - MARGIN.bottom + 18, "middle"));
   text("bits of a code", (MARGIN.left + WIDTH - MARGIN.right) / 2, HEIGHT - 4, "middle");
-  curves.forEach(({ recall }, number) => {
+  curves.forEach(({ recall }, position) => {
+    const number = seriesOf(curves, position);
     const points = recall.map((value, i) => [xOf(i), value]).filter(([, value]) => value !== null);
     const path = points.map(([x, value], i) => `${i ? "L" : "M"}${x.toFixed(1)} ${yOf(value).toFixed(1)}`).join("");
     chart.append(makeSvg("path", { class: `curve series-${number}`, d: path, "stroke-dasharray": DASHES[number % 4] }));
@@ -43,10 +44,14 @@ function drawChart(title, bits, curves, k) {
   return chart;
 }
 
+/** Return the number of a curve's color: the last quantizer is that of h2q, and has the first color. */
+const seriesOf = (curves, position) => curves.length - 1 - position;
+
 const DASHES = ["none", "7 4", "2 4", "9 3 2 3"];
 
 function drawKeys(curves) {
-  return make("ul", { className: "keys small" }, ...curves.map(({ quantizer }, number) => {
+  return make("ul", { className: "keys small" }, ...curves.map(({ quantizer }, position) => {
+    const number = seriesOf(curves, position);
     const line = makeSvg("line", { x1: 0, x2: 32, y1: 7, y2: 7, class: `series-${number}`, "stroke-dasharray": DASHES[number % 4] });
     return make("li", {}, makeSvg("svg", { viewBox: "0 0 32 14", "aria-hidden": "true" }, line), quantizer);
   }));
