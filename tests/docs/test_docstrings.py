@@ -25,11 +25,13 @@ SHOWN_BY = {
     "h2q.experiments.write_report": "h2q.experiments.run_plan",
 }
 WITHOUT = {
+    "h2q.collections.Collection": "the base of PictureCollection and TextCollection, whose examples show its methods",
     "h2q.experiments.Record": "a line of results.jsonl; the example of run_plan reads the rows made of it",
     "h2q.experiments.Results": "load_results returns it, in the example of run_plan",
     "h2q.experiments.Row": "a row of Results, in the example of run_plan",
     "h2q.experiments.build_report": "the document that write_report writes, for other renderers",
     "h2q.integrations.huggingface.push_to_hub": "uploads; tests/integrations/test_huggingface.py runs it",
+    "h2q.web.serve": "runs until the process ends; tests/web/test_server.py starts it",
     "h2q.similarity.TrainedNetwork": "fine_tune returns it, in its example",
 }
 

@@ -35,6 +35,13 @@ def load_image_model(name: str, image_size: int | None = None) -> Callable[[Sequ
     ------
     ValueError
         If the name is none of these, or an image size is given to a model that knows its own.
+
+    Examples
+    --------
+    >>> from PIL import Image
+    >>> embed = load_image_model("efficientnet-lite0", image_size=32)
+    >>> embed([Image.new("RGB", (40, 30), "red")]).shape
+    (1, 1280)
     """
     if name in BACKBONES:
         backbone = load_backbone(name, image_size=image_size)

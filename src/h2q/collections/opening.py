@@ -15,6 +15,13 @@ def open_collection(path: Path) -> PictureCollection | TextCollection:
     ------
     FileNotFoundError
         If there is none.
+
+    Examples
+    --------
+    >>> open_collection(Path("nowhere"))
+    Traceback (most recent call last):
+    ...
+    FileNotFoundError: there is no collection at nowhere: make one with h2q images index or h2q texts index
     """
     for kind in (PictureCollection, TextCollection):
         if (path / f"{kind.kind}.json").exists():

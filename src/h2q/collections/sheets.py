@@ -52,6 +52,16 @@ def write_sheet(sheet: Path, query: Path, pictures: Sequence[tuple[Path, float]]
         The picture that was searched for.
     pictures : sequence of (Path, float)
         The pictures with their distances, nearest first.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from PIL import Image
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> Image.new("RGB", (8, 8), "red").save(folder / "red.png")
+    >>> write_sheet(folder / "sheet.html", folder / "red.png", [(folder / "red.png", 0.0)])
+    >>> (folder / "sheet.html").read_text().count("data:image/jpeg")
+    2
     """
     items = "\n".join(
         f"<li>{_thumbnail(path)}{_text(path.name)}<small>{distance:.3f}</small></li>" for path, distance in pictures

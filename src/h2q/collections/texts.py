@@ -60,6 +60,17 @@ class TextCollection(Collection[_Rows]):
     -----
     All columns but that of the ids are metadata; one that is called id, query, rank or distance, which are columns of
     results, gets an underscore behind. A row counts as changed if any column changed.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> _ = (folder / "notes.txt").write_text("A cat sleeps.\\nThe train is late.\\nDogs bark at night.\\n")
+    >>> collection = TextCollection(folder / "notes.h2q", folder / "notes.txt")
+    >>> collection.update().added
+    3
+    >>> int(collection.search("a kitten is napping", k=1).ids[0, 0])
+    0
     """
 
     kind, command = "texts", "h2q texts index"

@@ -36,6 +36,11 @@ class DriftMeasure:
         Its value; what chance alone is expected to give is subtracted from the first two.
     threshold : float
         The value above which it counts.
+
+    Examples
+    --------
+    >>> DriftMeasure("mean_shift", value=0.4, threshold=0.15).exceeded
+    True
     """
 
     name: str
@@ -63,6 +68,12 @@ class Drift:
     old_recall, new_recall : float or None
         Share of the 10 nearest items by the embeddings that are among the 10 nearest by the codes, for kept items and
         for the new embeddings; None: the index keeps no embeddings.
+
+    Examples
+    --------
+    >>> drift = Drift(500, (DriftMeasure("mean_shift", 0.4, 0.15),), old_error=0.25, new_error=0.26)
+    >>> drift.drifted, drift.refit
+    (True, False)
     """
 
     n_rows: int

@@ -134,6 +134,15 @@ def write_openapi(app: Guard, path: Path) -> None:
         What `create_app` returned.
     path : path
         The JSON file.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from h2q.index import BinaryIndex
+    >>> file = Path(tempfile.mkdtemp()) / "openapi.json"
+    >>> write_openapi(create_app(Contents(BinaryIndex(8), "codes")), file)
+    >>> "/api/search" in file.read_text()
+    True
     """
     write_json(path, app.app.openapi())
 

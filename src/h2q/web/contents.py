@@ -40,6 +40,11 @@ class Contents:
         What the items are.
     accepts : tuple of str
         "image" and "text", where queries may be these.
+
+    Examples
+    --------
+    >>> Contents(BinaryIndex(64), "codes alone").ways()
+    ['code', 'id']
     """
 
     kind: str = "embeddings"

@@ -32,6 +32,11 @@ class Settings:
         Time in which the body of a request must arrive.
     buffered_bytes : int
         Memory for the bodies of all requests at one time.
+
+    Examples
+    --------
+    >>> Settings(hosts=("photos.example.org",), requests_per_second=50).max_k
+    200
     """
 
     token: str | None = None
