@@ -337,6 +337,8 @@ class EngineIndex(Index):
 
     def _in_steps(self, queries: NDArray[Any], search: Callable[[NDArray[Any]], Neighbors]) -> Neighbors:
         parts = [search(queries[start : start + _QUERIES]) for start in range(0, max(len(queries), 1), _QUERIES)]
+        if len(parts) == 1:
+            return parts[0]
         width = min(part.ids.shape[1] for part in parts)  # items may be removed between the steps
         ids = np.concatenate([part.ids[:, :width] for part in parts])
         return Neighbors(ids, np.concatenate([part.distances[:, :width] for part in parts]))
