@@ -26,7 +26,7 @@ _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     "=": operator.eq, "<>": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
 }  # fmt: skip
 _OPPOSITES = {"=": "<>", "<>": "=", "<": ">=", ">=": "<", ">": "<=", "<=": ">"}
-_EXACT = 2**53  # whole numbers up to here are what they are as floats
+_EXACT = 2**53  # whole numbers below are floats of the same value; from here on, several round to one float
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ class _Translator:
 
     def _compare_rounded(self, column: PlainColumn, name: str, value: float) -> Expression:
         """Compare whole numbers with a fraction: with the whole number next to it."""
-        if abs(value) > _EXACT:
+        if abs(value) >= _EXACT:
             return self._unknown(Column(column.name))
         if name in ("=", "<>") and value != int(value):
             return Expression(_any_of(column, []) if name == "=" else _present(column))
@@ -143,7 +143,7 @@ class _Translator:
     def _is_in(self, column: PlainColumn, values: Sequence[Value], holds: bool) -> Expression:
         items = [plain_value(value, column) for value in values]
         if column.kind == FLOAT:
-            wanted: list[Any] = [json_float(value) for value in [*items, *(-value for value in items if value == 0)]]
+            wanted: list[Any] = [*items, *(-value for value in items if value == 0)]
         elif column.kind == INTEGER:
             wanted = whole_numbers(items, column.value_type) if family_of(column.value_type) == "number" else items
         elif column.kind in (TEXT, BOOLEAN):
@@ -182,12 +182,10 @@ def json_float(value: float) -> float | str:
 def _compare_float(column: PlainColumn, name: str, value: float, holds: bool) -> str:
     compare = _OPERATORS[name]
     special = [each for each in (math.nan, math.inf, -math.inf) if compare(each, value) == holds]
-    if math.isfinite(value):
-        finite = [_compared(column, name if holds else _OPPOSITES[name], value)]
-    else:
-        finite = [f"({_key(column)} >= -1.7976931348623157e308)"] if compare(0.0, value) == holds else []
-    special_text = [_any_of(column, [str(each) for each in special])] if special else []
-    return f"({' or '.join(finite + special_text)})" if finite + special_text else _any_of(column, [])
+    parts = [_compared(column, name if holds else _OPPOSITES[name], value)]
+    if special:
+        parts.append(_any_of(column, [json_float(each) for each in special]))
+    return f"({' or '.join(parts)})"
 
 
 def _compared(column: PlainColumn, name: str, value: Any) -> str:
