@@ -1,11 +1,12 @@
 """Filters as boolean expressions of Milvus, on metadata in its dynamic field.
 
-The dynamic field is JSON, in which a null is a key that is not there, and a comparison with it false. So an expression
-is made for "the condition holds" and for "it does not hold" alike; what is unknown, because of a null, is neither.
-Numbers that JSON does not have (infinite ones, not-a-number) are texts there.
+The dynamic field is JSON. A null is a missing key, and every comparison with it is false. Therefore ``not`` is never
+translated as such: there is one expression for "the condition holds" and another for "it does not hold". An item for
+which the condition is unknown, because of a null, matches neither. Infinities and not-a-number, which JSON lacks, are
+stored as texts.
 
-What the expressions of Milvus 2.3 cannot say (patterns that do not end in their only ``%``, two columns, decimals)
-makes an expression for more items than fulfil the condition: the others are left out by Arrow.
+Milvus 2.3 cannot evaluate patterns other than ``prefix%``, comparisons of two columns, and decimals. Such a condition
+is translated to an expression that selects more items; Arrow then removes those that do not fulfil the condition.
 """
 
 import json
@@ -36,9 +37,9 @@ class Expression:
     Attributes
     ----------
     text : str
-        Holds for all items that fulfil the condition.
+        The expression; true for all items that fulfil the condition.
     exact : bool
-        Whether it holds for no others.
+        Whether it is false for all other items.
     """
 
     text: str
@@ -114,7 +115,7 @@ class _Translator:
                 return self._compare(self._columns[column.name], name, value, holds)
 
     def _unknown(self, *columns: Column) -> Expression:
-        """Return the expression for what Milvus cannot say: neither null."""
+        """Return an expression for the items where no column is null, of a condition that Milvus cannot evaluate."""
         parts = [_present(self._columns[column.name]) for column in columns]
         return Expression(f"({' and '.join(parts)})" if len(parts) > 1 else parts[0], exact=False)
 

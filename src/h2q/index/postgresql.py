@@ -57,9 +57,9 @@ class PostgresIndex(EngineIndex):
 
     All others go to PostgreSQL, such as ``sslmode``.
 
-    Metadata columns have the names and types of PostgreSQL, whole numbers for dates and times (in the unit of Arrow's
-    type, since 1970), and bytes for lists and structures. A name that PostgreSQL cannot hold becomes ``column_`` and
-    its place. The first string id turns the column ``id`` into text.
+    Metadata columns keep their names, and have types of PostgreSQL. Dates and times are stored as whole numbers, in the
+    unit of Arrow's type since 1970; lists and structures as bytes. A column whose name PostgreSQL cannot hold is stored
+    as ``column_`` and its position. The first string id changes the type of the column ``id`` to text.
     """
 
     def __init__(self, place: str, settings: Settings, quantizer: Any, server: PgConnection) -> None:
