@@ -176,6 +176,21 @@ def test_changes_of_two_quantizers_are_not_merged(tmp_path: Path, quantizer: Hou
     assert third.quantizer.fingerprint() == first.quantizer.fingerprint()
 
 
+def test_a_first_quantizer_is_not_merged_with_codes_of_none(tmp_path: Path, quantizer: HouseholderQuantizer) -> None:
+    codes = quantizer.encode(X[:20])
+    with BinaryIndex(32) as index:
+        index.add(codes)
+        index.save(tmp_path / "index")
+    first, second = (BinaryIndex.open(tmp_path / "index") for _ in range(2))
+    first.refit(RandomRotationQuantizer(16, random_state=0), embeddings=X[:20])
+    second.add(codes, ids=np.arange(100, 120))
+    second.save()
+    with pytest.raises(FileExistsError, match="their codes are of two quantizers"):
+        first.save()
+    with BinaryIndex.open(tmp_path / "index") as index:
+        np.testing.assert_array_equal(index.codes(np.arange(100, 120)), codes)
+
+
 def _refit(folder: Path) -> None:
     index = BinaryIndex.open(folder)
     index.refit(RandomRotationQuantizer(32, random_state=os.getpid()))

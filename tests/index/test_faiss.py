@@ -67,6 +67,19 @@ def test_changes_after_the_structure_was_built(tmp_path: Path, codes: np.ndarray
         assert index.recall.items == len(index)
 
 
+def test_ties_go_to_the_lower_id_and_short_lists_are_no_reason_for_less(tmp_path: Path, codes: np.ndarray) -> None:
+    with create_index(f"faiss:{tmp_path / 'index'}?recall=0.5&min_items=1000", 56) as index:
+        index.add(codes)
+        index.warm_up()
+        k = 2 * len(codes) // index.recall.lists  # more than the lists that are visited first hold
+        result = index.search(codes[:300], k)
+        assert result.ids.shape == (300, k)
+        assert (np.diff(np.sort(result.ids, axis=1)) > 0).all()
+        keys = result.distances.astype(np.int64) * len(codes) + result.ids
+        assert (np.diff(keys) > 0).all()
+        assert index._graph.structure.nprobe == index.recall.effort
+
+
 def test_a_damaged_structure_is_built_again(tmp_path: Path, codes: np.ndarray) -> None:
     address = f"faiss:{tmp_path / 'index'}?min_items=1000"
     with create_index(address, 56) as index:

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from h2q.index.arrow_filters import matching_rows, to_arrow
 from h2q.index.filters import check_filter, parse_filter
+from h2q.index.milvus_filters import fits_milvus, to_milvus
+from h2q.index.plain import plain_columns
 
 DAYS = [datetime.datetime(2020, 1, day) for day in (1, 2, 3, 4)]
 TABLE = pa.table(
@@ -171,3 +173,12 @@ def test_any_filter_equals_that_of_sqlite(where: str) -> None:
     finally:
         connection.close()
     assert [row for row in evaluate(where) if row < 3] == [row for (row,) in kept]
+
+
+@pytest.mark.parametrize(("number", "exact"), [("9007199254740991.0", True), ("9007199254740992.0", False)])
+def test_whole_numbers_that_round_to_one_float_are_not_left_to_milvus(number: str, exact: bool) -> None:
+    schema = pa.schema({"big": pa.int64()})
+    condition = parse_filter(f"big = {number}", schema)
+    assert to_milvus(condition, plain_columns(schema, [], fits_milvus)).exact is exact
+    # Arrow compares floats: 2**53 + 1 is rounded to 2**53.
+    assert matching_rows(pa.table({"big": [2**53 + 1]}), condition).tolist() == [not exact]

@@ -1,4 +1,4 @@
-"""Tables in files of many kinds, row by row: Parquet, CSV, a JSON object a line, a text a line."""
+"""Read tables from Parquet, CSV, files of one JSON object per line, and files of one text per line."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -35,7 +35,7 @@ class FileRows:
 
 
 def read_rows(path: Path) -> FileRows:
-    """Read a table; in a file of text, a row that is damaged is noted and left out.
+    """Read a table; skip damaged rows of a text file, and return their numbers and faults.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Whether new embeddings are still like those that a quantizer was fitted on, and what it costs if not."""
+"""Measure drift: whether new embeddings still resemble those that a quantizer was fitted on, and the cost if not."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +24,7 @@ _MAX_ROWS, _RECALL_ROWS, _RECALL_QUERIES, _NEIGHBORS = 10_000, 2_000, 500, 10
 
 @dataclass(frozen=True)
 class DriftMeasure:
-    """One way in which new embeddings differ, and from where on it counts.
+    """A measure of drift, with its threshold.
 
     Attributes
     ----------
@@ -33,9 +33,9 @@ class DriftMeasure:
         mean square; growth of the quantization error, as a share of it; recall@10 of items like the old ones minus
         that of the new embeddings.
     value : float
-        Its value; what chance alone is expected to give is subtracted from the first two.
+        Its value. The first two have their expectation without drift subtracted.
     threshold : float
-        The value above which it counts.
+        Value above which the measure reports drift.
 
     Examples
     --------
@@ -55,12 +55,12 @@ class DriftMeasure:
 
 @dataclass(frozen=True)
 class Drift:
-    """Whether new embeddings are still like those that the quantizer was fitted on; `print` says it in words.
+    """Result of comparing new embeddings with those that the quantizer was fitted on; `print` shows a summary.
 
     Attributes
     ----------
     n_rows : int
-        Number of new embeddings that were looked at.
+        Number of new embeddings that were compared.
     measures : tuple of DriftMeasure
         The measures; "recall_loss" is among them where the index keeps embeddings.
     old_error, new_error : float
@@ -90,13 +90,13 @@ class Drift:
 
     @property
     def refit(self) -> bool:
-        """Whether to fit the quantizer again: the recall fell, or, where it is unknown, what it depends on."""
+        """Whether to refit: the recall fell or, if it is unknown, the bit balance or the error changed."""
         costly = {"recall_loss"} if self.new_recall is not None else {"bit_balance", "quantization_error"}
         return any(measure.exceeded for measure in self.measures if measure.name in costly)
 
     @property
     def summary(self) -> str:
-        """What the drift costs, and what to do, in words."""
+        """Cost of the drift, and advice, as text."""
         if not self.drifted:
             return f"No drift: the {self.n_rows:,} new embeddings are like those that the quantizer was fitted on."
         named = ", ".join(measure.name.replace("_", " ") for measure in self.measures if measure.exceeded)
@@ -139,7 +139,7 @@ def measure_drift(
     quantizer : BaseQuantizer
         A fitted quantizer.
     new_embeddings : array-like of shape (n, d), or iterable of such batches
-        Embeddings, at least 200; at most 10,000 of them, drawn at random, are looked at.
+        Embeddings, at least 200; at most 10,000 of them, drawn at random, are used.
     kept : ndarray of float32, shape (n_kept, d), optional
         Embeddings of items, drawn at random. At least 200 are needed for a recall.
     reference : array-like of shape (n_reference, d), optional

@@ -162,7 +162,18 @@ class EngineIndex(Index):
 
     def contains(self, ids: Any) -> NDArray[np.bool_]:
         """Return which of the ids are taken by an item, shape (n,)."""
-        return self._present(self._check_ids(ids))
+        return self._which_present(self._check_ids(ids))
+
+    def _which_present(self, ids: NDArray[Any]) -> NDArray[np.bool_]:
+        """Return which ids are taken; of an index that never had items, without asking for ids of a kind."""
+        return np.zeros(len(ids), np.bool_) if self.id_type is None else self._present(ids)
+
+    def _check_known(self, ids: Any) -> NDArray[Any]:
+        """Return ids, or say that an index that never had items has none of them."""
+        checked = self._check_ids(ids)
+        if self.id_type is None and len(checked):
+            raise missing_ids(checked, len(checked))
+        return checked
 
     def add(self, items: Any, ids: Any = None, metadata: Any = None) -> NDArray[Any]:
         """Add items, all or none, under ids that are new; see `h2q.index.BinaryIndex.add`."""
@@ -197,7 +208,7 @@ class EngineIndex(Index):
             If they are not ids, given twice, or there is no such item.
         """
         wanted = self._check_ids(ids)
-        present = self._present(wanted)
+        present = self._which_present(wanted)
         if not present.all():
             raise missing_ids(wanted[~present], len(wanted), "; nothing was removed")
         if len(wanted):
@@ -205,11 +216,11 @@ class EngineIndex(Index):
 
     def codes(self, ids: Any) -> NDArray[np.uint8]:
         """Return the packed codes of items, uint8 of shape (n, ceil(n_bits / 8))."""
-        return self._read("codes", self._check_ids(ids))
+        return self._read("codes", self._check_known(ids))
 
     def metadata(self, ids: Any, columns: Sequence[str] | None = None) -> Any:
         """Return metadata of items; see `h2q.index.BinaryIndex.metadata`."""
-        return self._read_metadata(self._check_ids(ids), check_columns(columns, self.metadata_schema))
+        return self._read_metadata(self._check_known(ids), check_columns(columns, self.metadata_schema))
 
     def search(
         self,
@@ -337,6 +348,8 @@ class EngineIndex(Index):
 
     def _in_steps(self, queries: NDArray[Any], search: Callable[[NDArray[Any]], Neighbors]) -> Neighbors:
         parts = [search(queries[start : start + _QUERIES]) for start in range(0, max(len(queries), 1), _QUERIES)]
+        if len(parts) == 1:
+            return parts[0]
         width = min(part.ids.shape[1] for part in parts)  # items may be removed between the steps
         ids = np.concatenate([part.ids[:, :width] for part in parts])
         return Neighbors(ids, np.concatenate([part.distances[:, :width] for part in parts]))

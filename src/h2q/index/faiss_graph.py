@@ -17,6 +17,8 @@ _KIND = "faiss graph"
 _EFFORTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096)
 _SAMPLE, _MEASURED_K = 400, 100
 _POINTS_PER_LIST = 40
+_WIDER = 4  # times as many lists, where a search returned too few items
+_ROW_BITS, _LAST = 40, np.iinfo(np.int64).max
 _HNSW_NEIGHBORS, _HNSW_CONSTRUCTION = 32, 100
 
 
@@ -75,13 +77,35 @@ class FaissGraph:
 
     def __post_init__(self) -> None:
         self.in_order = bool((np.diff(self.ids) > 0).all())  # rows of higher ids are higher
+        self._n_removed = int(np.count_nonzero(~self.alive))
 
-    def search(
-        self, codes: NDArray[np.uint8], k: int
-    ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.bool_]]:
-        """Return rows and distances, shape (n, k), nearest first, and which of them are results: not removed."""
-        distances, rows = self.structure.search(np.ascontiguousarray(codes), min(k, len(self.ids)))
-        return rows, distances, (rows >= 0) & self.alive[rows]
+    def search(self, codes: NDArray[np.uint8], k: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+        """Return the k nearest rows that were not removed, and their distances, both of shape (n_queries, k).
+
+        They are sorted by distance, then by row. A row of -1, after all others, means that there are no more. The
+        search of a query for which an IVF visited too few codes is repeated in more lists.
+        """
+        codes = np.ascontiguousarray(codes)
+        rows, distances = self._search(codes, k)
+        short = rows[:, -1] < 0
+        if short.any() and self.recall.method == "ivf":
+            set_effort(self.structure, min(_WIDER * self.recall.effort, self.recall.lists))
+            try:
+                rows[short], distances[short] = self._search(codes[short], k)
+            finally:
+                set_effort(self.structure, self.recall.effort)
+        return rows, distances
+
+    def _search(self, codes: NDArray[np.uint8], k: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+        distances, rows = self.structure.search(codes, k + min(k, self._n_removed))
+        if not self._n_removed:
+            return rows, distances  # FAISS sorts by distance, then by row
+        # One sort of whole numbers: by distance, then by row; what is no result comes last.
+        keys = np.where((rows >= 0) & self.alive[rows], distances.astype(np.int64) << _ROW_BITS | rows, _LAST)
+        keys.sort(axis=1)
+        keys = keys[:, :k]
+        rows = np.where(keys == _LAST, -1, keys & (1 << _ROW_BITS) - 1)
+        return rows, (keys >> _ROW_BITS).astype(np.int32)
 
     def add(self, codes: NDArray[np.uint8], ids: NDArray[Any]) -> None:
         """Append rows; rows that had these ids are removed."""
@@ -94,6 +118,7 @@ class FaissGraph:
     def remove(self, ids: NDArray[Any]) -> None:
         """Mark the rows with these ids as removed."""
         self.alive &= ~np.isin(self.ids, ids)
+        self._n_removed = int(np.count_nonzero(~self.alive))
 
 
 def build_graph(

@@ -21,7 +21,6 @@ from h2q.index.settings import ItemFormat, Settings
 __all__ = ["FaissIndex"]
 
 _OPTIONS = {"recall": 0.95, "method": "ivf", "min_items": 20_000, "oversampling": 10, "embeddings": None}
-_ROW_BITS, _LAST = 40, np.iinfo(np.int64).max
 _FEWEST = 100  # items, whatever the address says
 _GROWTH = 2  # times as many items as when the structure was built: it is built again
 _ITEMS, _GRAPH = "items", "approximate.safetensors"
@@ -208,24 +207,20 @@ class FaissIndex(EngineIndex):
         if graph is None or 2 * k > len(self):
             return self._exact.search(codes, k)
         with self._changing:
-            rows, distances, results = graph.search(codes, k + min(k, int((~graph.alive).sum())))
+            rows, distances = graph.search(codes, k)
             numbers, state = graph.ids, self._exact._state
-        # One sort of whole numbers: by distance, then by row; rows that are no results come last.
-        keys = np.where(results, distances.astype(np.int64) << _ROW_BITS | rows, _LAST)
-        keys.sort(axis=1)
-        distances, rows = (keys[:, :k] >> _ROW_BITS).astype(np.int32), keys[:, :k] & (1 << _ROW_BITS) - 1
-        found = numbers[np.minimum(rows, len(numbers) - 1)]
+        ids = numbers.take(rows, mode="clip")  # a row of -1: there are fewer than k results
         if state.id_type == STRING:
-            known, places = np.unique(found, return_inverse=True)
-            found = strings_of(state.segments, known)[places.reshape(found.shape)]
+            known, places = np.unique(ids, return_inverse=True)
+            ids = strings_of(state.segments, known)[places.reshape(ids.shape)]
         if state.id_type == STRING or not graph.in_order:
-            order = np.lexsort((found, distances), axis=-1)
-            found, distances = np.take_along_axis(found, order, 1), np.take_along_axis(distances, order, 1)
-        short = np.count_nonzero(results, axis=1) < k
+            order = np.lexsort((ids, distances), axis=-1)
+            ids, distances = np.take_along_axis(ids, order, 1), np.take_along_axis(distances, order, 1)
+        short = rows[:, -1] < 0
         if short.any():
             exact = self._exact.search(codes[short], k)
-            found[short], distances[short] = exact.ids, exact.distances
-        return Neighbors(found, distances)
+            ids[short], distances[short] = exact.ids, exact.distances
+        return Neighbors(ids, distances)
 
     def _within(
         self, codes: NDArray[np.uint8], radius: int, limit: int | None, where: Condition | None

@@ -38,7 +38,8 @@ def merge(base: IndexState, current: IndexState, saved: IndexState, *, may_be_th
     FileExistsError
         If both changed an item in different ways; the message names ids. Or if one of them was refitted.
     """
-    if current.quantizer_file != saved.quantizer_file:
+    refitted_first = (current.quantizer is None) != (saved.quantizer is None)  # the index had no quantizer before
+    if current.quantizer_file != saved.quantizer_file or refitted_first:
         raise FileExistsError(
             "another process saved changes since this index was opened, and one of the two was refitted: their codes "
             "are of two quantizers. Open the index again and repeat the changes"

@@ -67,14 +67,15 @@ class MilvusIndex(EngineIndex):
     - ``embeddings``: an .npy file with embeddings for re-ranking; its row i belongs to the item with id i.
     - ``timeout``: seconds to wait for an answer (60); ``retries``: how often to ask again (4).
 
-    Additions without ids are counted on from a number in the properties of the collection: one program at a time may
-    add them. A search returns at most 16,384 items.
+    Items that are added without ids get the next id, which is stored in the properties of the collection: only one
+    program at a time may add them. A search returns at most 16,384 items.
 
-    Metadata are in the dynamic field, at most 65,536 bytes of JSON an item: whole numbers for dates and times (in the
-    unit of Arrow's type, since 1970), texts for decimals, bytes, lists and structures. A name that is no identifier
-    becomes ``column_`` and its place. What Milvus cannot evaluate of a filter (``ilike``, patterns that do not end in
-    their only ``%``, comparisons of two columns, decimals) is evaluated here, on the metadata of the items that its
-    other parts leave. The first string id makes the collection, which is empty, again with a primary key of texts.
+    Metadata are stored in the dynamic field, at most 65,536 bytes of JSON for each item. Dates and times are stored as
+    whole numbers, in the unit of Arrow's type since 1970; decimals, bytes, lists and structures as texts. A column
+    whose name is no identifier is stored as ``column_`` and its position. Milvus cannot evaluate ``ilike``, patterns
+    other than ``prefix%``, comparisons of two columns, and decimals: these parts of a filter are evaluated by Arrow, on
+    the metadata of the items that the other parts select. The first string id creates the collection, which is empty
+    then, again with a primary key of texts.
     """
 
     def __init__(self, place: str, settings: Settings, quantizer: Any, server: MilvusConnection) -> None:
@@ -276,7 +277,7 @@ class MilvusIndex(EngineIndex):
         expression = self._expression(where)
         ids, distances = self._search_all(codes, k, {"nprobe": self._options["probes"]}, expression)
         lengths = {len(row) for row in ids}
-        if lengths - {k}:  # an IVF may find too few in the lists that it visits
+        if lengths - {k} and self._options["index"] == "ivf":  # too few items in the lists that were visited
             ids, distances = self._search_all(codes, k, {"nprobe": self._options["lists"]}, expression)
         width = min([k, *(len(row) for row in ids)])
         return Neighbors(
@@ -291,9 +292,10 @@ class MilvusIndex(EngineIndex):
         ranges = {"radius": radius + 1, "range_filter": 0, "nprobe": self._options["lists"]}
         most = min(limit or _MOST, _MOST)
         ids, distances = self._search_all(codes, most, ranges, self._expression(where))
-        if limit is None and any(len(row) == _MOST for row in ids):
+        if (limit is None or limit > _MOST) and any(len(row) == _MOST for row in ids):
             raise ValueError(
-                f"a query has {_MOST:,} items or more within {radius} bits, the limit of Milvus: set limit"
+                f"a query has {_MOST:,} items or more within {radius} bits, the most that Milvus returns: set limit to "
+                f"at most {_MOST:,}"
             )
         counts = [len(row) for row in ids]
         return RadiusNeighbors(

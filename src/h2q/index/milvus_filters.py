@@ -1,11 +1,12 @@
 """Filters as boolean expressions of Milvus, on metadata in its dynamic field.
 
-The dynamic field is JSON, in which a null is a key that is not there, and a comparison with it false. So an expression
-is made for "the condition holds" and for "it does not hold" alike; what is unknown, because of a null, is neither.
-Numbers that JSON does not have (infinite ones, not-a-number) are texts there.
+The dynamic field is JSON. A null is a missing key, and every comparison with it is false. Therefore ``not`` is never
+translated as such: there is one expression for "the condition holds" and another for "it does not hold". An item for
+which the condition is unknown, because of a null, matches neither. Infinities and not-a-number, which JSON lacks, are
+stored as texts.
 
-What the expressions of Milvus 2.3 cannot say (patterns that do not end in their only ``%``, two columns, decimals)
-makes an expression for more items than fulfil the condition: the others are left out by Arrow.
+Milvus 2.3 cannot evaluate patterns other than ``prefix%``, comparisons of two columns, and decimals. Such a condition
+is translated to an expression that selects more items; Arrow then removes those that do not fulfil the condition.
 """
 
 import json
@@ -26,7 +27,7 @@ _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     "=": operator.eq, "<>": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
 }  # fmt: skip
 _OPPOSITES = {"=": "<>", "<>": "=", "<": ">=", ">=": "<", ">": "<=", "<=": ">"}
-_EXACT = 2**53  # whole numbers up to here are what they are as floats
+_EXACT = 2**53  # whole numbers below are floats of the same value; from here on, several round to one float
 
 
 @dataclass(frozen=True)
@@ -36,9 +37,9 @@ class Expression:
     Attributes
     ----------
     text : str
-        Holds for all items that fulfil the condition.
+        The expression; true for all items that fulfil the condition.
     exact : bool
-        Whether it holds for no others.
+        Whether it is false for all other items.
     """
 
     text: str
@@ -114,7 +115,7 @@ class _Translator:
                 return self._compare(self._columns[column.name], name, value, holds)
 
     def _unknown(self, *columns: Column) -> Expression:
-        """Return the expression for what Milvus cannot say: neither null."""
+        """Return an expression for the items where no column is null, of a condition that Milvus cannot evaluate."""
         parts = [_present(self._columns[column.name]) for column in columns]
         return Expression(f"({' and '.join(parts)})" if len(parts) > 1 else parts[0], exact=False)
 
@@ -134,7 +135,7 @@ class _Translator:
 
     def _compare_rounded(self, column: PlainColumn, name: str, value: float) -> Expression:
         """Compare whole numbers with a fraction: with the whole number next to it."""
-        if abs(value) > _EXACT:
+        if abs(value) >= _EXACT:
             return self._unknown(Column(column.name))
         if name in ("=", "<>") and value != int(value):
             return Expression(_any_of(column, []) if name == "=" else _present(column))
@@ -143,7 +144,7 @@ class _Translator:
     def _is_in(self, column: PlainColumn, values: Sequence[Value], holds: bool) -> Expression:
         items = [plain_value(value, column) for value in values]
         if column.kind == FLOAT:
-            wanted: list[Any] = [json_float(value) for value in [*items, *(-value for value in items if value == 0)]]
+            wanted: list[Any] = [*items, *(-value for value in items if value == 0)]
         elif column.kind == INTEGER:
             wanted = whole_numbers(items, column.value_type) if family_of(column.value_type) == "number" else items
         elif column.kind in (TEXT, BOOLEAN):
@@ -182,12 +183,10 @@ def json_float(value: float) -> float | str:
 def _compare_float(column: PlainColumn, name: str, value: float, holds: bool) -> str:
     compare = _OPERATORS[name]
     special = [each for each in (math.nan, math.inf, -math.inf) if compare(each, value) == holds]
-    if math.isfinite(value):
-        finite = [_compared(column, name if holds else _OPPOSITES[name], value)]
-    else:
-        finite = [f"({_key(column)} >= -1.7976931348623157e308)"] if compare(0.0, value) == holds else []
-    special_text = [_any_of(column, [str(each) for each in special])] if special else []
-    return f"({' or '.join(finite + special_text)})" if finite + special_text else _any_of(column, [])
+    parts = [_compared(column, name if holds else _OPPOSITES[name], value)]
+    if special:
+        parts.append(_any_of(column, [json_float(each) for each in special]))
+    return f"({' or '.join(parts)})"
 
 
 def _compared(column: PlainColumn, name: str, value: Any) -> str:

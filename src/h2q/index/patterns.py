@@ -1,4 +1,4 @@
-"""Patterns of ``like``, translated for engines that know regular expressions or ranges of texts."""
+"""Translate patterns of ``like`` to regular expressions, or to ranges of texts."""
 
 from functools import cache
 
@@ -18,7 +18,7 @@ def to_regex(pattern: str, *, ignore_case: bool = False) -> str:
     pattern : str
         ``%`` stands for any text, ``_`` for one character; a backslash before a character means the character itself.
     ignore_case : bool
-        Spell out upper and lower case, for engines that fold the case of some characters only.
+        List upper and lower case of each letter, for engines that ignore the case of some characters only.
 
     Examples
     --------
@@ -56,7 +56,7 @@ def literal_prefix(pattern: str) -> tuple[str, str]:
 
 
 def next_text(prefix: str) -> str | None:
-    """Return the lowest text above all that start with a prefix, by code points; None: there is none.
+    """Return the lowest text, by code points, above all texts that start with a prefix; None if there is none.
 
     Examples
     --------
@@ -71,7 +71,7 @@ def next_text(prefix: str) -> str | None:
 
 
 def _characters(pattern: str) -> list[tuple[str, bool]]:
-    """Return the characters of a pattern, and whether a backslash was before each."""
+    """Return the characters of a pattern, each with whether a backslash escapes it."""
     characters, escaped = [], False
     for character in pattern:
         if character == "\\" and not escaped:

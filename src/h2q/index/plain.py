@@ -1,4 +1,4 @@
-"""Metadata as servers hold them: every type of Arrow as one of a few kinds of plain values, and back without loss."""
+"""Metadata in servers: convert values of every Arrow type to a few kinds of plain values, and back without loss."""
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class PlainColumn:
     name : str
         Name of the column in the metadata.
     stored : str
-        Its name in the server: the same, where the server can hold it.
+        Name of the column in the server: the same, if the server allows it.
     type : pyarrow.DataType
         Its type.
     """
@@ -35,12 +35,12 @@ class PlainColumn:
 
     @property
     def value_type(self) -> Any:
-        """Type of the values: what a dictionary stands for."""
+        """Type of the values; of a dictionary, the type of its entries."""
         return self.type.value_type if is_type(self.type, "dictionary") else self.type
 
     @property
     def kind(self) -> str:
-        """Kind of the plain values: whole numbers stand for dates and times, bytes for what has no kind of its own."""
+        """Kind of the plain values: dates and times are integers, types without a kind of their own are bytes."""
         kind = self.value_type
         if is_type(kind, "boolean"):
             return BOOLEAN
@@ -63,7 +63,7 @@ def plain_columns(schema: Any, reserved: Collection[str], fits: Callable[[str], 
     reserved : collection of str
         Names that the server's own columns have.
     fits : callable
-        Whether a name may be that of a column in the server; another one is called ``column_`` and its place.
+        Whether the server allows a name. A column with another name is stored as ``column_`` and its position.
 
     Examples
     --------
@@ -133,7 +133,7 @@ def from_plain(values: Sequence[Any], column: PlainColumn) -> Any:
 
 
 def plain_value(value: Any, column: PlainColumn) -> Any:
-    """Return a value of a filter, which is not null, as the column's plain values are."""
+    """Convert a value of a filter, which is not null, to a plain value of the column."""
     import pyarrow as pa
 
     if family_of(column.value_type) == "time":
@@ -142,7 +142,7 @@ def plain_value(value: Any, column: PlainColumn) -> Any:
 
 
 def nanoseconds(column: PlainColumn) -> int:
-    """Return how long the unit of a column of dates or times is."""
+    """Return the unit of a column of dates or times, in nanoseconds."""
     kind = column.value_type
     if is_type(kind, "date32"):
         return 86_400 * 10**9
@@ -159,13 +159,13 @@ def _as_integers(array: Any, kind: Any) -> Any:
 
 
 def _is_opaque(column: PlainColumn) -> bool:
-    """Return whether values become bytes that only Arrow can read: lists, structures and the like."""
+    """Return whether values are stored as serialized Arrow: lists, structures and similar types."""
     binary = ("binary", "large_binary", "fixed_size_binary")
     return column.kind == BYTES and not any(is_type(column.value_type, each) for each in binary)
 
 
 def _pack(row: Any, column: PlainColumn) -> bytes:
-    """Return one value as a stream of Arrow."""
+    """Serialize one value as an Arrow stream."""
     import pyarrow as pa
 
     table = pa.table({"value": row}, schema=pa.schema({"value": column.type}))

@@ -57,9 +57,9 @@ class PostgresIndex(EngineIndex):
 
     All others go to PostgreSQL, such as ``sslmode``.
 
-    Metadata columns have the names and types of PostgreSQL, whole numbers for dates and times (in the unit of Arrow's
-    type, since 1970), and bytes for lists and structures. A name that PostgreSQL cannot hold becomes ``column_`` and
-    its place. The first string id turns the column ``id`` into text.
+    Metadata columns keep their names, and have types of PostgreSQL. Dates and times are stored as whole numbers, in the
+    unit of Arrow's type since 1970; lists and structures as bytes. A column whose name PostgreSQL cannot hold is stored
+    as ``column_`` and its position. The first string id changes the type of the column ``id`` to text.
     """
 
     def __init__(self, place: str, settings: Settings, quantizer: Any, server: PgConnection) -> None:
@@ -70,6 +70,7 @@ class PostgresIndex(EngineIndex):
         self._options = options
         self._server = server
         self._table = options["table"]
+        self._items = quoted(self._table)  # it may be a word of SQL
 
     @classmethod
     def create(
@@ -93,7 +94,7 @@ class PostgresIndex(EngineIndex):
                 raise FileExistsError(f"{server.name} already has an index in the table {table}; name another table")
             if connection.execute("select 1 from pg_extension where extname = 'vector'").fetchone() is None:
                 connection.execute("create extension vector")
-            connection.execute(f"create table {table} (id bigint primary key, {', '.join(columns)})")
+            connection.execute(f"create table {quoted(table)} (id bigint primary key, {', '.join(columns)})")
             connection.execute(
                 f"create table {table}_h2q ("
                 "settings jsonb, quantizer bytea, next_id bigint, id_type text, metadata text)"
@@ -132,12 +133,12 @@ class PostgresIndex(EngineIndex):
 
     def __len__(self) -> int:
         """Return the number of items."""
-        return int(self._server.rows(f"select count(*) from {self._table}")[0][0])
+        return int(self._server.rows(f"select count(*) from {self._items}")[0][0])
 
     @property
     def ids(self) -> NDArray[Any]:
         """Ids of all items, increasing; int64, or strings (dtype object), of shape (n,)."""
-        return id_array([row[0] for row in self._server.rows(f"select id from {self._table} order by id")])
+        return id_array([row[0] for row in self._server.rows(f"select id from {self._items} order by id")])
 
     def save(self) -> None:
         """Build the HNSW graph, if the index has one; all items are already durable."""
@@ -146,11 +147,11 @@ class PostgresIndex(EngineIndex):
 
         def work(connection: Any) -> None:
             connection.execute(
-                f"create index if not exists {self._table}_h2q_hnsw on {self._table} using hnsw "
+                f"create index if not exists {self._table}_h2q_hnsw on {self._items} using hnsw "
                 f"(codes bit_hamming_ops) with (m = {self._options['m']}, "
                 f"ef_construction = {self._options['ef_construction']})"
             )
-            connection.execute(f"analyze {self._table}")
+            connection.execute(f"analyze {self._items}")
 
         self._server.run(work, patient=True)
 
@@ -160,7 +161,7 @@ class PostgresIndex(EngineIndex):
 
     def drop(self) -> None:
         """Delete the index and all its items from the database."""
-        for table in (self._table, f"{self._table}_h2q", f"{self._table}_h2q_writes"):
+        for table in (self._items, f"{self._table}_h2q", f"{self._table}_h2q_writes"):
             self._server.rows(f"drop table if exists {table}")
 
     def _read_format(self) -> ItemFormat:
@@ -184,12 +185,12 @@ class PostgresIndex(EngineIndex):
         chosen: list[NDArray[Any]] = [] if ids is None else [ids]
 
         def work(connection: Any) -> NDArray[Any]:
-            # An attempt whose answer was lost may have been committed.
             execute = connection.execute
-            if chosen and execute(f"select 1 from {self._table}_h2q_writes where token = %s", [token]).fetchone():
-                return chosen[-1]
             # The row is locked until the end: additions take turns.
             known = execute(f"select id_type, metadata, next_id from {self._table}_h2q for update").fetchone()
+            # An attempt whose answer was lost may have been committed, at the latest while this one waited.
+            if chosen and execute(f"select 1 from {self._table}_h2q_writes where token = %s", [token]).fetchone():
+                return chosen[-1]
             new, table = self._fit(connection, known, len(columns["codes"]), ids, metadata)
             chosen.append(new)
             self._copy(connection, columns, new, table, replace=replace)
@@ -206,10 +207,10 @@ class PostgresIndex(EngineIndex):
         before = _format_of(known)
         after, new, table = before.fit(n, ids, metadata, known[2])
         if after.id_type == STRING and before.id_type is None:
-            connection.execute(f"alter table {self._table} alter column id type {TYPES[TEXT]} using id::text")
+            connection.execute(f"alter table {self._items} alter column id type {TYPES[TEXT]} using id::text")
         if after.schema is not None and before.schema is None:
             added = [f"add column {quoted(c.stored)} {TYPES[c.kind]}" for c in self._columns(after.schema).values()]
-            connection.execute(f"alter table {self._table} {', '.join(added)}")
+            connection.execute(f"alter table {self._items} {', '.join(added)}")
         next_id = known[2] if after.id_type == STRING else max(known[2], min(int(new.max()) + 1, MAX_ID))
         schema = None if after.schema is None else encode_schema(after.schema)
         connection.execute(
@@ -232,10 +233,10 @@ class PostgresIndex(EngineIndex):
         fields += [pg_copy.plain_field(to_plain(table[c.name], c), c.kind) for c in described.values()]
         stored = ["id", *columns, *(quoted(column.stored) for column in described.values())]
         names = ", ".join(stored)
-        target = self._table
+        target = self._items
         if replace:
             target = f"{self._table}_h2q_new"
-            connection.execute(f"create temporary table {target} (like {self._table}) on commit drop")
+            connection.execute(f"create temporary table {target} (like {self._items}) on commit drop")
         else:
             taken = self._taken(connection, ids)
             if taken.any():
@@ -247,18 +248,18 @@ class PostgresIndex(EngineIndex):
             every = connection.execute(f"select * from {target} limit 0").description
             changes = ", ".join(f"{quoted(c.name)} = excluded.{quoted(c.name)}" for c in every if c.name != "id")
             connection.execute(
-                f"insert into {self._table} select * from {target} on conflict (id) do update set {changes}"
+                f"insert into {self._items} select * from {target} on conflict (id) do update set {changes}"
             )
 
     def _taken(self, connection: Any, ids: NDArray[Any]) -> NDArray[np.bool_]:
-        rows = connection.execute(f"select id from {self._table} where id = any(%s)", [ids.tolist()]).fetchall()
+        rows = connection.execute(f"select id from {self._items} where id = any(%s)", [ids.tolist()]).fetchall()
         return np.isin(ids, [row[0] for row in rows])
 
     def _present(self, ids: NDArray[Any]) -> NDArray[np.bool_]:
         return self._server.run(lambda connection: self._taken(connection, ids))
 
     def _delete(self, ids: NDArray[Any]) -> None:
-        self._server.rows(f"delete from {self._table} where id = any(%s)", [ids.tolist()])
+        self._server.rows(f"delete from {self._items} where id = any(%s)", [ids.tolist()])
 
     def _read(self, column: str, ids: NDArray[Any]) -> NDArray[Any]:
         (values,) = self._values([column], ids)
@@ -277,7 +278,7 @@ class PostgresIndex(EngineIndex):
 
     def _values(self, columns: Sequence[str], ids: NDArray[Any]) -> list[list[Any]]:
         """Return the values of columns for these items, in their order."""
-        statement = f"select {', '.join(['id', *columns])} from {self._table} where id = any(%s)"
+        statement = f"select {', '.join(['id', *columns])} from {self._items} where id = any(%s)"
         rows = {row[0]: row[1:] for row in self._server.rows(statement, [ids.tolist()], binary=True)}
         missing = np.array([item not in rows for item in ids.tolist()], np.bool_)
         if missing.any():
@@ -325,7 +326,7 @@ class PostgresIndex(EngineIndex):
         statement = (
             "select q.number, array_agg(item.id), array_agg(distance) "
             f"from unnest(%s::bit({self.n_bits})[]) with ordinality q(code, number) cross join lateral "
-            f"(select id, (codes <~> q.code)::int distance from {self._table} {clauses}) item "
+            f"(select id, (codes <~> q.code)::int distance from {self._items} stored {clauses}) item "
             "group by q.number order by q.number"
         )
         # An array of bit(n) in binary would need the type's number; as text it is short enough.

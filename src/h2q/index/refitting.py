@@ -1,4 +1,4 @@
-"""Encodes all items of an index again, with another quantizer; ids and metadata stay."""
+"""Encode all items of an index again, with another quantizer; keep ids and metadata."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace

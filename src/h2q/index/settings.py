@@ -1,4 +1,4 @@
-"""What an index of another engine is: settings that are stored beside its items, and what the first items decide."""
+"""Settings of an index of another engine, and the format of its items, which the first additions decide."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -15,7 +15,7 @@ __all__ = ["ItemFormat", "Settings"]
 
 @dataclass(frozen=True)
 class Settings:
-    """What an index is, stored beside its items.
+    """Settings of an index, stored beside its items.
 
     Attributes
     ----------
@@ -26,9 +26,9 @@ class Settings:
     keep_embeddings : bool
         Whether the engine keeps the embeddings of the items.
     fingerprint : str or None
-        Names the quantizer that makes the codes.
+        Fingerprint of the quantizer that makes the codes.
     n_features : int or None
-        Dimensions of the embeddings, where there is a quantizer.
+        Dimensions of the embeddings; None without a quantizer.
     has_scalars : bool
         Whether a scalar is stored beside each code.
     """
@@ -42,7 +42,7 @@ class Settings:
 
     @classmethod
     def of(cls, n_bits: int | None, quantizer: Any, keep_embeddings: bool, metric: str) -> "Settings":
-        """Return the settings of a new index, or say which option is wrong; see `h2q.index.BinaryIndex`."""
+        """Check the options of a new index, and return its settings; see `h2q.index.BinaryIndex`."""
         n_bits = check_options(n_bits, quantizer, keep_embeddings, metric)
         if quantizer is None:
             return cls(n_bits, metric)
@@ -50,12 +50,12 @@ class Settings:
         return cls(n_bits, metric, keep_embeddings, quantizer.fingerprint(), int(quantizer.n_features_in_), scalars)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the settings as JSON can hold them."""
+        """Return the settings as a JSON document."""
         return {"h2q_index": 1, **asdict(self)}
 
     @classmethod
     def from_json(cls, document: Any, place: str) -> "Settings":
-        """Return the settings that a JSON document holds; `place` is named in errors."""
+        """Return the settings in a JSON document; errors name `place`."""
         if not isinstance(document, dict) or document.get("h2q_index") != 1:
             raise FileFormatError(f"{place} is not an index of h2q, or from a newer version")
         try:
@@ -66,7 +66,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class ItemFormat:
-    """What the first additions decide, and no later one changes.
+    """Kind of the ids, and metadata columns; the first additions decide them, and they never change.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""How far rows are from those that a quantizer was fitted on: statistics of rows, and distances between them."""
+"""Statistics of rows under a quantizer, and differences between the statistics of fitted rows and of new rows."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +21,7 @@ _MAX_ROWS = 10_000
 
 @dataclass(frozen=True, eq=False)
 class RowStatistics:
-    """What a quantizer does to rows, in numbers that other rows can be compared with.
+    """Statistics of rows under a quantizer.
 
     Attributes
     ----------
@@ -111,8 +111,8 @@ def describe_rows(quantizer: Any, rows: NDArray[np.float32], *, n_fitted: int | 
 def mean_shift(old: RowStatistics, new: RowStatistics) -> float:
     """Return the distance between two means, as a multiple of the root mean squared distance of the old rows to theirs.
 
-    What is expected of chance alone, tr(covariance) (1 / n_old + 1 / n_new), is subtracted from the square, so that the
-    value does not depend on the number of rows.
+    The expectation of the square without drift, tr(covariance) (1 / n_old + 1 / n_new), is subtracted from it, so that
+    the value does not depend on the number of rows.
 
     >>> ones = np.full(2, 0.5, np.float32)
     >>> old = RowStatistics(10**6, np.zeros(2, np.float32), 4.0, ones, 0.3)
@@ -129,7 +129,7 @@ def mean_shift(old: RowStatistics, new: RowStatistics) -> float:
 def balance_shift(old: RowStatistics, new: RowStatistics) -> float:
     """Return the root mean square, over bits, of the change of the share of ones; 0 to 1.
 
-    What is expected of chance alone is subtracted from the square.
+    The expectation of the square without drift is subtracted from it.
 
     >>> mean = np.zeros(2, np.float32)
     >>> old = RowStatistics(10**6, mean, 1.0, np.array([0.5, 0.5], np.float32), 0.3)
@@ -143,7 +143,7 @@ def balance_shift(old: RowStatistics, new: RowStatistics) -> float:
 
 
 def error_growth(old: RowStatistics, new: RowStatistics) -> float:
-    """Return by how much the quantization error grew, as a share of the old one; negative where it fell.
+    """Return the relative growth of the quantization error; negative if it fell.
 
     >>> mean = np.zeros(2, np.float32)
     >>> old = RowStatistics(100, mean, 1.0, mean, 0.30)
@@ -154,7 +154,7 @@ def error_growth(old: RowStatistics, new: RowStatistics) -> float:
 
 
 def overfitting(statistics: RowStatistics) -> float:
-    """Return by how much the error of other rows of the same kind may exceed that of fitted rows, as a share of it.
+    """Return the relative excess of the error that held-out rows may have over fitted rows.
 
     Principal components of d dimensions and a rotation of k bits that were fitted on n rows fit their noise, too: the
     error of held-out rows was measured to be higher by up to (3 k + d) / n (benchmarks/drift.py).
