@@ -69,4 +69,4 @@ def _settings(token_file: Path | None, hosts: list[str], rate: float) -> "Settin
         )
     if token_file is not None and token_file.stat().st_mode & _OTHERS:
         print_paragraph(f"Others on this machine can read {token_file}; chmod 600 {token_file} prevents it.")
-    return Settings(token=token, hosts=tuple(name.lower() for name in hosts), requests_per_second=rate)
+    return Settings(token=token, hosts=tuple(hosts), requests_per_second=rate)

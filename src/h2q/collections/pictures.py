@@ -90,19 +90,15 @@ class PictureCollection(Collection[Listing]):
 
     def embed(self, picture: "Image") -> NDArray[np.float32]:
         """Return the embedding of a picture in memory, shape (1, d), to search with; nothing is stored."""
-        if self._settings["backbone"] in BACKBONES:
-            return self.network.embed([picture])  # threads may share it
+        if self.network is not None:
+            return self.network.embed([picture])  # thread-safe
         return self._model([picture])
 
     @cached_property
-    def network(self) -> Backbone:
-        """The backbone that embeds the pictures, loaded when it is first needed.
-
-        Raises
-        ------
-        ValueError
-            If another model embeds them: a trained hasher, or one of sentence-transformers.
-        """
+    def network(self) -> Backbone | None:
+        """The backbone that embeds the pictures, loaded at first use; None: a hasher or sentence-transformers does."""
+        if self._settings["backbone"] not in BACKBONES:
+            return None
         return load_backbone(self._settings["backbone"], image_size=self._settings["image_size"])
 
     @cached_property

@@ -1,5 +1,6 @@
 """Quantizers side by side on a sample of an index's items, computed in the background."""
 
+import logging
 import threading
 from dataclasses import dataclass
 from typing import Any
@@ -19,20 +20,21 @@ _QUANTIZERS = ("sign", "random rotation", "ITQ", "H²Q")
 _RECALLS = {"hamming": "recall", "asymmetric": "recall_asymmetric", "rerank": "recall_reranked"}
 _LENGTHS = (16, 32, 64, 128)
 _K = 10
+_LOG = logging.getLogger("h2q.web")
 _MAX_QUERIES, _MAX_ITEMS, _LEAST = 500, 6_000, 40
 
 
 @dataclass
 class _Progress:
-    """How far a comparison is."""
+    """State of a running comparison: the completed fraction, and in the end the document or a failure."""
 
     done: float = 0.0
     document: dict[str, Any] | None = None
-    error: str | None = None
+    failed: bool = False
 
 
 class BackgroundComparison:
-    """The comparison of an index, begun when it is first asked for and then kept.
+    """The comparison of an index: computed in a thread at the first request, then kept.
 
     Parameters
     ----------
@@ -45,7 +47,9 @@ class BackgroundComparison:
         self._progress: _Progress | None = None
 
     def state(self) -> dict[str, Any]:
-        """Begin, if nobody has yet; return how far it is, and in the end the comparison.
+        """Return the progress, or the comparison when it is complete; the first call starts the computation.
+
+        A failure is reported once; the next call starts again.
 
         Raises
         ------
@@ -61,8 +65,12 @@ class BackgroundComparison:
                 self._progress = _Progress()
                 threading.Thread(target=self._run, args=(self._progress,), name="comparison", daemon=True).start()
             progress = self._progress
-        if progress.error is not None:
-            return {"status": "failed", "progress": progress.done, "error": progress.error}
+            failed = progress.failed
+            if failed:
+                self._progress = None
+        if failed:
+            error = "the comparison failed; the log of the server has the reason"
+            return {"status": "failed", "progress": progress.done, "error": error}
         if progress.document is None:
             return {"status": "running", "progress": progress.done}
         return {"status": "done", "progress": 1.0, **progress.document}
@@ -70,8 +78,9 @@ class BackgroundComparison:
     def _run(self, progress: _Progress) -> None:
         try:
             progress.document = compare_on_sample(self._index, progress)
-        except (ValueError, TypeError, MemoryError) as error:
-            progress.error = str(error) or type(error).__name__
+        except Exception:  # whatever it is, clients must not wait forever
+            _LOG.exception("the comparison of quantizers failed")
+            progress.failed = True
 
 
 def compare_on_sample(index: BinaryIndex, progress: _Progress | None = None) -> dict[str, Any]:
@@ -85,7 +94,7 @@ def compare_on_sample(index: BinaryIndex, progress: _Progress | None = None) -> 
     index : BinaryIndex
         One that keeps its embeddings, of 40 items at least.
     progress : _Progress, optional
-        Told how far it is.
+        Updated after each quantizer.
 
     Returns
     -------
@@ -95,10 +104,11 @@ def compare_on_sample(index: BinaryIndex, progress: _Progress | None = None) -> 
     folds, lengths, contenders = _prepare(index)
     scores: list[Score] = []
     steps = len(lengths) * len(contenders)
-    metric = "euclidean" if index.metric == "euclidean" else "cosine"
     for n_bits in lengths:
         for contender in contenders:
-            scores += compare_quantizers(folds, [n_bits], [contender], progress=False, asymmetric=True, metric=metric)
+            scores += compare_quantizers(
+                folds, [n_bits], [contender], progress=False, asymmetric=True, metric=_metric(index)
+            )
             if progress is not None:
                 progress.done = len(scores) / steps
     by_key = {(score.name, score.n_bits): score for score in scores}
@@ -116,6 +126,11 @@ def compare_on_sample(index: BinaryIndex, progress: _Progress | None = None) -> 
     return {"k": _K, "items": items, "queries": queries, "bits": lengths, "curves": curves, "table": table}
 
 
+def _metric(index: BinaryIndex) -> str:
+    """Return the metric of the true neighbors: cosine, unless the index has Euclidean distances."""
+    return "euclidean" if index.metric == "euclidean" else "cosine"
+
+
 def _prepare(index: BinaryIndex) -> tuple[EmbeddedFolds, list[int], list[Contender]]:
     """Return a sample of the items, the code lengths and the quantizers."""
     ids = index.ids
@@ -128,12 +143,11 @@ def _prepare(index: BinaryIndex) -> tuple[EmbeddedFolds, list[int], list[Contend
     lengths = [n_bits for n_bits in _LENGTHS if n_bits <= most] or [most]
     directions = principal_components(items - items.mean(axis=0), most).directions
     reduced_items, reduced_queries = items @ directions.T, queries @ directions.T
-    metric = "euclidean" if index.metric == "euclidean" else "cosine"
     folds = EmbeddedFolds(
         reduced_items,
         reduced_queries,
         reduced_items,
-        true_neighbors=float_neighbors(queries, items, min(_K, len(items)), metric=metric),
+        true_neighbors=float_neighbors(queries, items, min(_K, len(items)), metric=_metric(index)),
         real_queries=queries,
         real_database=items,
     )

@@ -1,4 +1,4 @@
-"""What the items of a served index are: embeddings, pictures, or what another class knows to show and embed."""
+"""The items of a served index: embeddings, pictures or texts; how they are shown, and how queries are embedded."""
 
 import datetime
 import threading
@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from h2q import __version__
 from h2q.index import BinaryIndex
 from h2q.web.pictures import read_inside
+from h2q.web.searching import shown_columns
 from h2q.web.settings import Refusal
 
 if TYPE_CHECKING:
@@ -22,24 +24,24 @@ __all__ = ["Contents", "PictureContents", "TextContents", "open_contents"]
 
 
 class Contents:
-    """An index of embeddings or codes alone; the base of classes whose items are something that people see.
+    """An index of embeddings or codes, and the base class for items with pictures or texts.
 
-    A subclass says what it embeds in `accepts`, and overrides the methods of what it has. All of them may be called
-    from several threads.
+    A subclass names the queries that it embeds in `accepts`, and overrides the methods for what its items have. Methods
+    must be safe to call from several threads.
 
     Parameters
     ----------
     index : BinaryIndex
         The index.
     name : str
-        Name that is shown.
+        Title of the page.
 
     Attributes
     ----------
     kind : {"embeddings", "pictures", "texts"}
-        What the items are.
+        Kind of the items.
     accepts : tuple of str
-        "image" and "text", where queries may be these.
+        Queries that are embedded: "image", "text", both or neither.
 
     Examples
     --------
@@ -53,8 +55,23 @@ class Contents:
     def __init__(self, index: BinaryIndex, name: str) -> None:
         self.index, self.name = index, name
 
+    def describe(self) -> dict[str, Any]:
+        """Return what the page shows of the index, on a server and on a static site."""
+        quantizer = self.index.quantizer
+        lengths = getattr(quantizer, "lengths_", None)
+        return {
+            "version": __version__,
+            "name": self.name,
+            "kind": self.kind,
+            "items": len(self.index),
+            "n_bits": self.index.n_bits,
+            "lengths": None if lengths is None else list(lengths),
+            "quantizer": None if quantizer is None else type(quantizer).__name__,
+            "columns": [{"name": name, "type": kind} for name, kind in shown_columns(self.index).items()],
+        }
+
     def warm_up(self) -> None:
-        """Load what the first request would otherwise wait for."""
+        """Load the index and the model before the first request."""
         self.index.warm_up()
 
     def prepare_thread(self) -> None:
@@ -69,7 +86,7 @@ class Contents:
         raise Refusal(400, f"this index holds {self.kind} and no text model; search by one of: {self._ways()}")
 
     def describe_image(self, image: "Image", n_bytes: int) -> dict[str, Any] | None:
-        """Return the metadata of an image that is added, of so many bytes; None: it has none."""
+        """Return the metadata of an added image whose file has `n_bytes`; None: no metadata."""
         return None
 
     def picture(self, item: str | int) -> bytes:
@@ -81,7 +98,7 @@ class Contents:
         raise Refusal(404, f"this index holds {self.kind}: its items have no texts")
 
     def ways(self) -> list[str]:
-        """Return what queries may be."""
+        """Return the kinds of queries."""
         own = ["embedding"] if self.index.quantizer is not None else []
         return [*self.accepts, *own, "code", "id"]
 
@@ -108,19 +125,19 @@ class PictureContents(Contents):
         self._collection = collection
 
     @property
-    def backbone(self) -> "Backbone":
-        """The network that embeds the pictures."""
+    def backbone(self) -> "Backbone | None":
+        """The backbone that embeds the pictures; None: another kind of model does."""
         return self._collection.network
 
     def warm_up(self) -> None:
-        """Run the network once, too."""
+        """Load the index, and run the network once."""
         from PIL import Image
 
         super().warm_up()
         self.embed_image(Image.new("RGB", (32, 32)))
 
     def prepare_thread(self) -> None:
-        """Let the network use one core for each query, so that several queries do not wait for each other."""
+        """Limit PyTorch to one core a thread, so that queries are embedded side by side."""
         _use_one_core()
 
     def embed_image(self, image: "Image") -> NDArray[np.float32]:
@@ -128,7 +145,7 @@ class PictureContents(Contents):
         return self._collection.embed(image)
 
     def describe_image(self, image: "Image", n_bytes: int) -> dict[str, Any]:
-        """Return what the collection knows of each of its pictures."""
+        """Return the metadata that the collection has for its pictures."""
         modified = datetime.datetime.now(datetime.UTC)
         return {"size": n_bytes, "modified": modified, "width": image.width, "height": image.height}
 
@@ -156,19 +173,19 @@ class TextContents(Contents):
         self._collection, self._lock = collection, threading.Lock()
 
     def warm_up(self) -> None:
-        """Run the model once, too."""
+        """Load the index, and run the model once."""
         super().warm_up()
         self.embed_text("text")
 
     def prepare_thread(self) -> None:
-        """Let the model use one core, and leave the others to searches."""
+        """Limit PyTorch to one core, and leave the others to searches."""
         _use_one_core()
 
     def embed_text(self, text: str) -> NDArray[np.float32]:
         """Return the embedding of a text."""
         if not text.strip():
             raise Refusal(400, "text must not be empty")
-        with self._lock:  # tokenizers are not for several threads
+        with self._lock:  # tokenizers are not thread-safe
             return self._collection.embed(text)
 
     def text(self, item: str | int) -> str:
@@ -183,7 +200,7 @@ def _use_one_core() -> None:
 
 
 def open_contents(path: Path) -> Contents:
-    """Open what is to be served: a collection of pictures or texts, or the folder of an index.
+    """Open a collection of pictures or texts, or the folder of an index, to serve it.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What stands before the application: headers, names of the host, a rate for each client, bodies of bounded size."""
+"""Checks of every request before the application sees it: host name, rate of the client, size of the body."""
 
 import asyncio
 import ipaddress
@@ -34,14 +34,14 @@ Scope = dict[str, Any]
 
 
 class TokenBuckets:
-    """A rate for each client, of which the last ten thousand are remembered.
+    """A token bucket for each client; the 10,000 most recent clients are remembered.
 
     Parameters
     ----------
     rate : float
-        Requests a second that a client may send for long; 0: no limit. Twice as many may come at once.
+        Sustained requests a second of a client; a burst may have twice as many. 0: no limit.
     clock : callable
-        Gives the time in seconds.
+        Returns the time in seconds.
 
     Examples
     --------
@@ -55,7 +55,7 @@ class TokenBuckets:
         self._buckets: LRUCache[str, tuple[float, float]] = LRUCache(_MAX_CLIENTS)
 
     def take(self, client: str, cost: float) -> float:
-        """Take the cost of a request, and return 0; or return the seconds after which there would be enough."""
+        """Take the cost of a request and return 0, or return the seconds to wait until it can be taken."""
         if not self._rate:
             return 0.0
         now, most = self._clock(), 2 * self._rate
@@ -68,36 +68,40 @@ class TokenBuckets:
 
 
 def client_of(scope: Scope) -> str:
-    """Return what a client is told by: its address; of version 6, the network of 64 bits that one customer has.
+    """Return the key of a client's rate: its IPv4 address, or the /64 network of its IPv6 address.
 
     >>> client_of({"client": ("192.0.2.1", 5000)}), client_of({"client": ("2001:db8::5:6", 5000)})
     ('192.0.2.1', '2001:db8::/64')
+    >>> client_of({"client": ("::ffff:192.0.2.1", 5000)})  # an IPv4 client of a server that listens at ::
+    '192.0.2.1'
     """
     host = (scope.get("client") or ("unknown", 0))[0]
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
         return str(host)
+    address = getattr(address, "ipv4_mapped", None) or address
     if address.version == 4:
         return str(address)
     return str(ipaddress.ip_network((int(address) >> 64 << 64, 64)))
 
 
 class Guard:
-    """An ASGI application before another one, which checks what all requests have in common.
+    """ASGI middleware that checks every request and adds the security headers to every answer.
 
     Parameters
     ----------
     app : ASGI application
-        Gets requests whose body has arrived.
+        Receives the requests that pass, with their whole body.
     settings : Settings
         The limits.
     report : callable
-        Called with the scope, the status and the seconds of every answer.
+        Called after every answer with the scope, the status and the seconds it took.
     """
 
     def __init__(self, app: Any, settings: Settings, report: Callable[[Scope, int, float], None]) -> None:
         self.app, self._settings, self._report = app, settings, report
+        self._hosts = {"localhost", *(name.lower() for name in settings.hosts)}
         self._buckets = TokenBuckets(settings.requests_per_second)
         self._buffered = 0
 
@@ -149,7 +153,7 @@ class Guard:
             self._buffered -= len(body)
 
     def _check_host(self, scope: Scope) -> None:
-        """Refuse a request that was meant for a name that is not this server's: a page of another site sent it."""
+        """Refuse a request under a foreign host name, which a page of another site may have sent."""
         given = [value.decode("latin-1").lower() for name, value in scope["headers"] if name == b"host"]
         refusal = Refusal(
             421, "the Host header names another server; start this one with --allow-host NAME to use that name"
@@ -158,7 +162,7 @@ class Guard:
             raise refusal
         host = given[0] if given[0].endswith("]") else given[0].rsplit(":", 1)[0]
         host = host.removeprefix("[").removesuffix("]").rstrip(".")
-        if host == "localhost" or host in self._settings.hosts:
+        if host in self._hosts:
             return
         try:
             ipaddress.ip_address(host)
@@ -166,15 +170,14 @@ class Guard:
             raise refusal from None
 
     def _check_rate(self, scope: Scope) -> None:
-        is_image = scope["method"] == "POST" and scope["path"] in IMAGE_PATHS
-        seconds = self._buckets.take(client_of(scope), _IMAGE_COST if is_image else 1)
+        seconds = self._buckets.take(client_of(scope), _IMAGE_COST if _is_image(scope) else 1)
         if seconds:
             raise Refusal(429, f"too many requests; try again in {seconds:.1f} seconds")
 
     async def _read(self, scope: Scope, receive: Any) -> bytearray:
-        """Return the body of a request, which must be of bounded size and come in bounded time."""
+        """Return the body of a request; refuse one that is too large or too slow."""
         settings = self._settings
-        limit = settings.max_upload_bytes if scope["path"] in IMAGE_PATHS else settings.max_json_bytes
+        limit = settings.max_upload_bytes if _is_image(scope) else settings.max_json_bytes
         too_large = Refusal(413, f"the body is larger than {limit:,} bytes")
         for name, value in scope["headers"]:
             if name == b"content-length" and (not value.isdigit() or len(value) > 18 or int(value) > limit):
@@ -201,6 +204,11 @@ class Guard:
                 raise Refusal(408, f"the body did not arrive within {settings.body_seconds:g} seconds") from error
             raise
         return body
+
+
+def _is_image(scope: Scope) -> bool:
+    """Return whether the body of a request may be an image."""
+    return bool(scope["method"] == "POST" and scope["path"] in IMAGE_PATHS)
 
 
 async def _send_error(send: Any, refusal: Refusal) -> None:

@@ -1,5 +1,7 @@
 """One search: the item, embedding or code that is looked for, and the answer."""
 
+import datetime
+import math
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +22,7 @@ __all__ = [
     "find_item",
     "hexadecimal",
     "item_id",
+    "plain",
     "query_of_item",
     "run_search",
     "scorings_of",
@@ -214,3 +217,20 @@ def hexadecimal(code: NDArray[np.uint8]) -> str:
     '01ff'
     """
     return code.tobytes().hex()
+
+
+def plain(value: Any) -> Any:
+    """Return a value of a metadata column as JSON has it: times in ISO format, bytes in hexadecimal, NaN as null."""
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, (datetime.datetime, datetime.date, datetime.time)):
+        return value.isoformat()
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, dict):
+        return {str(name): plain(inner) for name, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(inner) for inner in value]
+    return str(value)

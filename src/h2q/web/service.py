@@ -1,7 +1,5 @@
-"""What the paths of the API do: queries of all kinds to answers, pictures and texts of items, changes of items."""
+"""The work behind the paths of the API: searches, pictures and texts of items, changes of items."""
 
-import datetime
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,7 +10,6 @@ from cachetools import TTLCache
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from h2q import __version__
 from h2q.checks import as_embeddings, bytes_per_code
 from h2q.errors import FileFormatError
 from h2q.index.ids import INTEGER
@@ -21,7 +18,7 @@ from h2q.web.contents import Contents
 from h2q.web.metrics import Metrics
 from h2q.web.pictures import as_jpeg, decode
 from h2q.web.schemas import ItemRequest, SearchRequest
-from h2q.web.searching import Options, find_item, item_id, query_of_item, run_search, scorings_of, shown_columns
+from h2q.web.searching import Options, find_item, item_id, plain, query_of_item, run_search, scorings_of
 from h2q.web.settings import Refusal, Settings
 from h2q.web.why import SignCodes
 from h2q.web.work import WorkPool
@@ -35,12 +32,12 @@ _THUMBNAIL_BYTES, _THUMBNAIL_SECONDS = 64 << 20, 300
 
 
 class Service:
-    """The index that is served, and the threads that work for its requests.
+    """The served index, and the threads that answer requests.
 
     Parameters
     ----------
     contents : Contents
-        What is served.
+        The index and its items.
     settings : Settings
         The limits.
     """
@@ -56,35 +53,27 @@ class Service:
         self._thumbnails: TTLCache[str | int, bytes] = TTLCache(_THUMBNAIL_BYTES, _THUMBNAIL_SECONDS, getsizeof=len)
 
     def close(self) -> None:
-        """Let all threads end."""
+        """Shut down all threads."""
         for pool in (self._searches, self._models, self._pictures, self._changes):
             pool.close()
 
     def info(self) -> dict[str, Any]:
-        """Return what `h2q.web.schemas.Info` describes."""
-        index, quantizer, settings = self.index, self.index.quantizer, self.settings
-        lengths = getattr(quantizer, "lengths_", None)
+        """Return the fields of `h2q.web.schemas.Info`."""
+        index, settings = self.index, self.settings
         return {
-            "name": self.contents.name,
-            "kind": self.contents.kind,
-            "items": len(index),
-            "n_bits": index.n_bits,
-            "lengths": None if lengths is None else list(lengths),
-            "quantizer": None if quantizer is None else type(quantizer).__name__,
+            **self.contents.describe(),
             "metric": index.metric,
             "bytes_per_item": index.bytes_per_item,
             "scorings": scorings_of(index),
             "accepts": self.contents.ways(),
-            "columns": [{"name": name, "type": kind} for name, kind in shown_columns(index).items()],
             "keeps_embeddings": index.keeps_embeddings,
             "takes_changes": settings.token is not None,
             "max_upload_bytes": settings.max_upload_bytes,
             "max_k": settings.max_k,
-            "version": __version__,
         }
 
     async def search_image(self, content: bytes, options: Options, *, why: bool = False) -> dict[str, Any]:
-        """Search by the bytes of an image, which are forgotten afterwards."""
+        """Search by the bytes of an image, which are not stored."""
         return await self._search(lambda: self._embed_image(content)[0], options, embeds=True, why=why)
 
     async def search(self, request: SearchRequest, *, why: bool = False) -> dict[str, Any]:
@@ -117,7 +106,7 @@ class Service:
         for part in (answer["sign"], answer["learned"]) if why else (answer,):
             self.metrics.report_search(part["seconds"])
             for result in part["results"]:
-                result["metadata"] = {name: _plain(value) for name, value in result["metadata"].items()}
+                result["metadata"] = {name: plain(value) for name, value in result["metadata"].items()}
         return answer
 
     def _given_query(self, request: SearchRequest) -> NDArray[Any]:
@@ -128,9 +117,9 @@ class Service:
         return self._embedding(request.embedding or [])
 
     def _embed_image(self, content: bytes) -> tuple[NDArray[np.float32], dict[str, Any] | None]:
-        """Return the embedding of an image, and the metadata that it would have as an item."""
+        """Return the embedding of an image, and its metadata as an item."""
         if "image" not in self.contents.accepts:
-            # Says so before anything is decoded.
+            # Refused before decoding.
             raise Refusal(400, f"this index holds {self.contents.kind} and no image model")
         image = decode(content, self.settings.max_pixels)
         return self.contents.embed_image(image), self.contents.describe_image(image, len(content))
@@ -171,7 +160,7 @@ class Service:
         return {"id": item, "text": await self._searches.run(self.contents.text, item)}
 
     async def comparison(self) -> dict[str, Any]:
-        """Return how far the comparison of quantizers is, or its result."""
+        """Return the progress of the comparison of quantizers, or its result."""
         return await self._searches.run(self._comparison.state)
 
     async def add(self, given: str, content: bytes, *, is_json: bool) -> dict[str, Any]:
@@ -184,7 +173,7 @@ class Service:
             embedding, metadata = _refusing(self._embedding, request.embedding), request.metadata
         else:
             embedding, metadata = await self._models.run(self._embed_image, content)
-        return await self._changes.run(_refusing, self._add, given, embedding, metadata)
+        return self._forget(await self._changes.run(_refusing, self._add, given, embedding, metadata))
 
     def _add(self, given: str, embedding: NDArray[Any], metadata: dict[str, Any] | None) -> dict[str, Any]:
         item = item_id(self.index, given)
@@ -192,32 +181,40 @@ class Service:
             raise Refusal(400, "ids of this index are whole numbers")
         with self._saving():
             self.index.upsert(embedding, [item], None if metadata is None else [metadata])
-        return self._changed(item)
+        self._signs.forget()
+        return {"id": item, "items": len(self.index)}
 
     async def remove(self, given: str) -> dict[str, Any]:
         """Remove an item, and save the index."""
-        return await self._changes.run(self._remove, given)
+        return self._forget(await self._changes.run(self._remove, given))
 
     def _remove(self, given: str) -> dict[str, Any]:
         with self._saving():
             item = find_item(self.index, given)
             self.index.remove([item])
-        return self._changed(item)
+        self._signs.forget()
+        return {"id": item, "items": len(self.index)}
 
     @contextmanager
     def _saving(self) -> Iterator[None]:
-        """Keep other processes from saving during a change, and save it; an index without a folder stays in memory."""
+        """Lock the folder during a change and save it; an index without a folder stays in memory."""
         if self.index.address is None:
             yield
             return
-        with self.index.locked():
-            yield
-            self.index.save()
+        try:
+            with self.index.locked():
+                yield
+                self.index.save()
+        except TimeoutError as error:
+            raise Refusal(503, "another process is saving the index; try again in a moment") from error
+        except FileExistsError as error:
+            message = "another process changed or replaced the index; restart the server"
+            raise Refusal(503, message) from error
 
-    def _changed(self, item: str | int) -> dict[str, Any]:
-        self._signs.forget()
-        self._thumbnails.pop(item, None)
-        return {"id": item, "items": len(self.index)}
+    def _forget(self, change: dict[str, Any]) -> dict[str, Any]:
+        """Discard what was computed from an item before its change; called by the event loop, which owns the cache."""
+        self._thumbnails.pop(change["id"], None)
+        return change
 
 
 def _timed(function: Callable[[], Result]) -> tuple[Result, float]:
@@ -226,37 +223,20 @@ def _timed(function: Callable[[], Result]) -> tuple[Result, float]:
 
 
 def _refusing(function: Callable[P, Result], *args: P.args, **kwargs: P.kwargs) -> Result:
-    """Call a function that checks what a client sent; what it finds wrong with it is the answer."""
+    """Call a function; answer its ValueError or TypeError, which name a fault of the request, with status 400."""
     try:
         return function(*args, **kwargs)
     except FileFormatError:
-        raise  # the index is damaged, which is not the client's fault
+        raise  # a damaged index is a fault of the server
     except (ValueError, TypeError) as error:
         raise Refusal(400, str(error)) from error
 
 
 def first_error(errors: Sequence[Any]) -> str:
-    """Return the first of pydantic's errors in a sentence.
+    """Return the first of pydantic's errors as text.
 
     >>> first_error([{"loc": ("body", "k"), "msg": "Input should be a valid integer"}])
     'k: Input should be a valid integer'
     """
     place = ".".join(str(part) for part in errors[0]["loc"] if part != "body")
     return f"{place}: {errors[0]['msg']}" if place else str(errors[0]["msg"])
-
-
-def _plain(value: Any) -> Any:
-    """Return a value of a metadata column as JSON has it: times in ISO format, bytes in hexadecimal, NaN as null."""
-    if value is None or isinstance(value, (bool, int, str)):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, (datetime.datetime, datetime.date, datetime.time)):
-        return value.isoformat()
-    if isinstance(value, bytes):
-        return value.hex()
-    if isinstance(value, dict):
-        return {str(name): _plain(inner) for name, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(inner) for inner in value]
-    return str(value)

@@ -1,4 +1,4 @@
-"""Settings of a server: its limits, and what it lets in."""
+"""Settings of a server: its limits, its token and its host names."""
 
 from dataclasses import dataclass
 
@@ -7,31 +7,36 @@ __all__ = ["Refusal", "Settings"]
 
 @dataclass(frozen=True)
 class Settings:
-    """What a server allows.
+    """Limits, token and host names of a server.
 
     Attributes
     ----------
     token : str or None
-        What a client must send to add and remove items; None: nobody may.
+        Secret that clients send to add and remove items. None: items cannot be changed.
     hosts : tuple of str
-        Names that the server is called by, beside localhost and IP addresses. A page of another site can make a browser
-        send requests here under the site's own name (DNS rebinding), but not under these.
+        Host names of the server, beside localhost and IP addresses. Requests for any other name are refused: a page of
+        another site could send them under its own name (DNS rebinding).
     max_upload_bytes : int
-        Largest image that is taken.
+        Largest upload of an image, in bytes.
     max_json_bytes : int
-        Largest body of any other request.
+        Largest body of any other request, in bytes.
     max_pixels : int
-        Largest image that is decoded; a file of few bytes can hold far more.
+        Largest width times height of an image that is decoded; a small file can hold far more pixels.
     max_k : int
         Largest number of results.
     max_where : int
         Longest filter, in characters.
     requests_per_second : float
-        Requests that a client may send for long, and twice as many at once; an image counts as 20. 0: no limit.
+        Sustained rate of each client; a burst may have twice as many. An image counts as 20 requests. 0: no limit.
     body_seconds : float
-        Time in which the body of a request must arrive.
+        Seconds in which the body of a request must arrive.
     buffered_bytes : int
-        Memory for the bodies of all requests at one time.
+        Memory for the bodies of all requests together, in bytes.
+
+    Raises
+    ------
+    ValueError
+        If the token is empty.
 
     Examples
     --------
@@ -50,6 +55,10 @@ class Settings:
     body_seconds: float = 30.0
     buffered_bytes: int = 256 << 20
 
+    def __post_init__(self) -> None:
+        if self.token == "":
+            raise ValueError("token must not be empty; give a secret of 16 characters or more, or None")
+
 
 class Refusal(Exception):
     """A request that is answered with an error.
@@ -59,7 +68,7 @@ class Refusal(Exception):
     status : int
         Status of HTTP.
     message : str
-        What was wrong, and the way out.
+        What was wrong, and how to avoid it.
     """
 
     def __init__(self, status: int, message: str) -> None:

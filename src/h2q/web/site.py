@@ -1,10 +1,10 @@
 """An index as static files: the page of `h2q serve` searches them in the browser, with no server.
 
 index.html, page/        the page
-data/info.json           what is shown of the index, and the mark of such a site; written like all the others
-data/codes.bin           packed codes, one after another, in the order that breaks ties
+data/info.json           description of the index; also marks the folder as an exported site
+data/codes.bin           packed codes, one after another; the lower row wins ties
 data/items.json          ids, metadata by column, texts
-data/signs.bin           codes by plain signs, for the view that compares the two
+data/signs.bin           codes by plain signs, for the view Why
 data/comparison.json     quantizers on a sample of the items
 thumbnails/000/          small JPEGs, a thousand a folder
 data/model.onnx          the network with the rotation folded in
@@ -20,14 +20,14 @@ from typing import Any
 
 import numpy as np
 
-from h2q import __version__
+from h2q.checks import bytes_per_code
 from h2q.errors import FileFormatError
 from h2q.files import atomic_folder, read_json, write_json
 from h2q.progress import progress_bar
 from h2q.web.comparing import compare_on_sample
 from h2q.web.contents import Contents, open_contents
 from h2q.web.pictures import as_jpeg
-from h2q.web.searching import shown_columns
+from h2q.web.searching import plain, shown_columns
 from h2q.web.settings import Refusal, Settings
 from h2q.web.site_model import SiteModel, prepare_model
 from h2q.web.why import sign_quantizer
@@ -38,12 +38,13 @@ _KIND = "h2q site"
 _TOP = {"index.html", "page", "data", "thumbnails", "onnxruntime"}
 _PER_FOLDER = 1_000  # thumbnails; the page has the same number
 _ROWS = 4_096
+_MAX_NUMBER = 2**53  # JavaScript rounds larger whole numbers
 _LEAST_TO_COMPARE = 40
 
 
 @dataclass(frozen=True)
 class ExportedSite:
-    """What was written.
+    """Result of `export_site`.
 
     Attributes
     ----------
@@ -109,7 +110,7 @@ def export_site(
 
 
 def _refuse_other_files(folder: Path) -> None:
-    """Let only a site, an empty folder or nothing be replaced."""
+    """Raise unless the folder is absent, empty or an earlier site."""
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
         raise FileExistsError(f"{folder} is no folder; choose another name")
     names = {file.name for file in folder.iterdir()} if folder.is_dir() else set()
@@ -134,7 +135,7 @@ def _write(
     ids = index.ids
     ids = ids[np.argsort(index.tie_order(ids))]
     (data / "codes.bin").write_bytes(index.codes(ids).tobytes())
-    # Compact: this one is large, and the browser waits for it.
+    # Without spaces: the browser loads this file before it shows anything.
     items = json.dumps(_items(contents, ids), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     (data / "items.json").write_text(items, encoding="utf-8")
     if index.keeps_embeddings and len(ids):
@@ -159,36 +160,20 @@ def _items(contents: Contents, ids: Any) -> dict[str, Any]:
     names = list(shown_columns(index))
     columns = index.metadata(ids, names).to_pydict() if names else {}
     texts = [contents.text(item) for item in ids.tolist()] if contents.kind == "texts" else None
-    plain = {name: [_as_json(value) for value in values] for name, values in columns.items()}
-    return {"ids": ids.tolist(), "metadata": plain, "texts": texts}
-
-
-def _as_json(value: Any) -> Any:
-    """Return a value as JSON has it: times as ISO 8601, what JSON has not as text."""
-    if value is None or isinstance(value, (bool, int, str)):
-        return value
-    if isinstance(value, float):
-        return value if np.isfinite(value) else None
-    return value.isoformat() if hasattr(value, "isoformat") else str(value)
+    metadata = {name: [plain(value) for value in values] for name, values in columns.items()}
+    exact = [item if isinstance(item, str) or item <= _MAX_NUMBER else str(item) for item in ids.tolist()]
+    return {"ids": exact, "metadata": metadata, "texts": texts}
 
 
 def _describe(contents: Contents, views: Sequence[str], model: SiteModel | None) -> dict[str, Any]:
-    """Return what the page is told of the index: the answer of /api/info, for what a browser can do alone."""
-    index, limits = contents.index, Settings()
-    lengths = getattr(index.quantizer, "lengths_", None)
+    """Return the fields of /api/info that a static site has, and the views and the network of the site."""
+    limits = Settings()
     return {
+        **contents.describe(),
         "export": _KIND,
-        "version": __version__,
-        "name": contents.name,
-        "kind": contents.kind,
-        "items": len(index),
-        "n_bits": index.n_bits,
-        "lengths": None if lengths is None else list(lengths),
-        "quantizer": None if index.quantizer is None else type(index.quantizer).__name__,
-        "bytes_per_item": (index.n_bits + 7) // 8,
+        "bytes_per_item": bytes_per_code(contents.index.n_bits),
         "scorings": ["hamming"],
         "accepts": ["id", "code", *([] if model is None else ["image"])],
-        "columns": [{"name": name, "type": kind} for name, kind in shown_columns(index).items()],
         "keeps_embeddings": False,
         "max_upload_bytes": limits.max_upload_bytes,
         "max_k": limits.max_k,
@@ -219,7 +204,7 @@ def _write_thumbnails(
 
 
 def _write_page(folder: Path) -> None:
-    """Copy the page, and tell it that its data are files."""
+    """Copy the page; data-source tells it to read files in place of the API."""
     page = files("h2q.web") / "page"
     (folder / "page").mkdir()
     for file in page.iterdir():

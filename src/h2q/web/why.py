@@ -19,7 +19,7 @@ _FIT_ROWS = 20_000
 
 
 class SignCodes:
-    """Codes of an index's embeddings by plain signs, made when they are first asked for and when items change.
+    """Codes of an index's embeddings by plain signs; computed at the first search, and again after a change of items.
 
     The embeddings are centered, reduced and whitened as those of the index's own quantizer are; the rotation alone
     is missing.
@@ -35,12 +35,12 @@ class SignCodes:
         self._signs: BinaryIndex | None = None
 
     def forget(self) -> None:
-        """Make the codes anew for the next search, since items changed."""
+        """Discard the codes after a change of items; the next search computes them again."""
         with self._lock:
             self._signs = None
 
     def search(self, query: NDArray[Any], options: Options, embed_seconds: float) -> dict[str, Any]:
-        """Return the answers by both kinds of codes; re-ranked results would be the same twice, so codes are compared.
+        """Search by both kinds of codes. Re-ranking is replaced by Hamming scoring: it would hide the difference.
 
         Raises
         ------

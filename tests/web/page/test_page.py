@@ -1,8 +1,10 @@
 """The page in a real browser, over `h2q serve`."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
@@ -193,3 +195,46 @@ def test_axe_has_no_complaint(page: Page, site: str, npm: Path, dark: bool) -> N
         page.driver.execute_script(source)
         found = page.run("return (await axe.run()).violations.map((v) => [v.id, v.impact, v.nodes[0].html])")
         assert found == [], name
+
+
+def test_the_history_outlives_a_reload_and_links_within_the_page(page: Page, serve: Serve, pictures: Path) -> None:
+    page.open(serve(pictures))
+    names = []
+    for _ in range(2):
+        names.append(page.names()[1])
+        page.all(".card")[1].click()
+        page.wait_for_status(f"for {names[-1].split('/')[-1]},")
+    page.driver.execute_script("location.hash = '#content'")
+    page.one(".skip").send_keys(Keys.ENTER)
+    assert page.driver.switch_to.active_element.get_attribute("id") == "content"
+    assert page.names()[0] == names[1]
+    page.driver.back()
+    page.driver.refresh()
+    page.wait_for(lambda: page.names()[:1] == names[1:])
+    page.driver.back()
+    page.wait_for(lambda: page.names()[:1] == names[:1])
+    page.driver.execute_script(f"location.hash = '#id=' + encodeURIComponent(JSON.stringify('{names[1]}'))")
+    page.wait_for(lambda: page.names()[:1] == names[1:])
+    assert page.text("#error") == ""
+
+
+def test_whole_numbers_beyond_those_of_javascript_are_ids(page: Page, serve: Serve, tmp_path: Path) -> None:
+    index = BinaryIndex(16)
+    index.add(np.arange(40, dtype=np.uint8).reshape(20, 2), 2**60 + np.arange(20))
+    index.save(tmp_path / "large")
+    page.open(serve(tmp_path / "large"))
+    page.one(".card[title='1152921504606846979']").click()
+    page.wait_for_status("for 1152921504606846979,")
+    assert page.names()[0] == "1152921504606846979"
+
+
+def test_a_comparison_that_fails_is_an_error(page: Page, serve: Serve, pictures: Path, tmp_path: Path) -> None:
+    shutil.copytree(pictures, tmp_path / "damaged.h2q")
+    address = serve(tmp_path / "damaged.h2q")
+    page.open(address)
+    for file in (tmp_path / "damaged.h2q" / "index").glob("segment-*"):
+        content = file.read_bytes()
+        with file.open("r+b") as opened:
+            opened.write(content[: len(content) // 2] + bytes(len(content) - len(content) // 2))
+    page.one("#tab-comparison").click()
+    page.wait_for(lambda: "the comparison failed" in page.text("#error"))

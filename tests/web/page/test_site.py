@@ -77,6 +77,26 @@ def test_filters_that_cannot_be_read_are_errors(page: Page, nested_site: str) ->
     assert "There is no column size; the columns are: digit, half, day, note, even" in answers[3]
 
 
+def test_large_ids_and_times_without_a_zone_are_those_of_h2q(page: Page, host: Host, tmp_path: Path) -> None:
+    index = BinaryIndex(16)
+    times = np.datetime64("2024-05-01T00:00:00", "us") + np.arange(20) * np.timedelta64(1, "h")
+    ids = index.add(np.arange(40, dtype=np.uint8).reshape(20, 2), 2**60 + np.arange(20), {"time": times})
+    index.save(tmp_path / "large")
+    export_site(tmp_path / "large", tmp_path / "site", progress=False)
+    wheres = ["time >= '2024-05-01 12:00:00'", "time < '2024-05-02'", "5 in (1, 2)", "1 is null"]
+    page.driver.execute_cdp_cmd("Emulation.setTimezoneOverride", {"timezoneId": "America/New_York"})
+    try:
+        page.open(host(tmp_path / "site"))
+        found, all_, *errors = page.run(SEARCH, [[str(ids[15]), 20, None, where] for where in wheres])
+    finally:
+        page.driver.execute_cdp_cmd("Emulation.setTimezoneOverride", {"timezoneId": ""})
+    assert [item for item, _ in found] == [
+        str(item) for item in index.search(index.codes([ids[15]]), 20, where=wheres[0]).ids[0]
+    ]
+    assert len(all_) == 20
+    assert all("the left side must be a column" in error for error in errors)
+
+
 def test_resizing_is_that_of_pillow(page: Page, site: str) -> None:
     script = """
     const { resize, overWhite } = await import('/page/resize.js');

@@ -16,11 +16,12 @@ const VIEWS = ["search", "why", "comparison"];
 const source = document.documentElement.dataset.source === "site" ? new Site() : new Server();
 let info;
 let view = "search";
-let query; // {image}, {text}, {id} or {code}; the last is drawn at random to show some items
+let query; // {image}, {text}, {id} or {code}; the page starts with a random code
 let answer = null;
 let scoring = "hamming";
-let turn = 0; // answers to older questions are not drawn
-const queries = []; // those of the browser's history, by their number
+let turn = 0; // number of the latest request; answers to earlier ones are not drawn
+const queries = []; // queries of the browser's history; its entries hold their positions
+const page = performance.timeOrigin; // entries of the history from before a reload have another one
 
 // ---------------------------------------------------------------- what people see of the state
 
@@ -166,11 +167,12 @@ function refreshComparison() {
   const mine = turn + 1;
   say("Computing the comparison, which takes a minute…");
   byId("view").replaceChildren();
-  const onWait = (progress) => {
+  const onProgress = (progress) => {
     if (mine === turn && progress) say(`Computing the comparison: ${Math.round(100 * progress)} %`);
+    return mine === turn;
   };
   run(
-    () => source.comparison(onWait),
+    () => source.comparison(onProgress),
     (found) => {
       say("");
       byId("view").replaceChildren(drawComparison(found));
@@ -183,7 +185,7 @@ function ask(next) {
   query = next;
   queries.push(next);
   const address = next.id === undefined ? location.pathname : `#id=${encodeURIComponent(JSON.stringify(next.id))}`;
-  history.pushState({ number: queries.length - 1 }, "", address);
+  history.pushState({ page, number: queries.length - 1 }, "", address);
   if (view === "comparison") showView("search");
   refresh();
 }
@@ -300,7 +302,9 @@ function setUpQueries() {
   });
   if (takesImage) setUpDropping();
   addEventListener("popstate", ({ state }) => {
-    query = queries[state?.number ?? 0];
+    const earlier = (state?.page === page ? queries[state.number] : undefined) ?? queryOfAddress();
+    if (earlier === null) return; // the entry of another query that a reload discarded, or a link within the page
+    query = earlier;
     refresh();
   });
 }
@@ -318,7 +322,8 @@ function setUpDropping() {
     cover.hidden = true;
     if (!isFile(event)) return;
     event.preventDefault();
-    searchImage(event.dataTransfer.files[0]);
+    const [file] = event.dataTransfer.files;
+    if (file) searchImage(file);
   });
 }
 
@@ -350,6 +355,14 @@ function setUpTabs() {
   });
 }
 
+/** Move the focus to the results; the address keeps naming the query. */
+function setUpSkipLink() {
+  document.querySelector(".skip").addEventListener("click", (event) => {
+    event.preventDefault();
+    byId("content").focus();
+  });
+}
+
 function setUpTheme() {
   const button = byId("theme");
   const root = document.documentElement;
@@ -368,11 +381,12 @@ function setUpTheme() {
   });
 }
 
-/** Return the item that the address names, or null. */
-function firstQuery() {
+/** Return the query for the item that the address names, or null. */
+function queryOfAddress() {
   const id = new URLSearchParams(location.hash.slice(1)).get("id");
   try {
-    return id === null ? null : { id: JSON.parse(id) };
+    const value = JSON.parse(id);
+    return ["string", "number"].includes(typeof value) ? { id: value } : null;
   } catch {
     return null;
   }
@@ -380,6 +394,7 @@ function firstQuery() {
 
 async function start() {
   setUpTheme();
+  setUpSkipLink();
   byId("options").open = matchMedia("(min-width: 761px)").matches;
   try {
     info = await source.info();
@@ -400,9 +415,9 @@ async function start() {
   setUpQueries();
   setUpTabs();
   byId("controls").hidden = false;
-  query = firstQuery() ?? { code: toHex(randomCode(info.n_bits)) };
+  query = queryOfAddress() ?? { code: toHex(randomCode(info.n_bits)) };
   queries.push(query);
-  history.replaceState({ number: 0 }, "");
+  history.replaceState({ page, number: 0 }, "");
   return refresh();
 }
 

@@ -67,6 +67,9 @@ export function parseFilter(text, columns, values) {
     }
     const left = operand();
     const negate = takes(isWord("not"));
+    if (left.column === undefined && (negate || isWord("in", "between", "like", "ilike", "is"))) {
+      throw new Error("The filter tests a value: the left side must be a column");
+    }
     const test = predicate(left, negate);
     return negate ? (row) => not(test(row)) : test;
   }
@@ -127,7 +130,7 @@ export function parseFilter(text, columns, values) {
     }
     const [entries, type] = [values[column], types.get(column)];
     const isTime = /^(timestamp|date)/.test(type);
-    const read = isTime ? (row) => (entries[row] === null ? null : Date.parse(entries[row])) : (row) => entries[row];
+    const read = isTime ? (row) => (entries[row] === null ? null : parseTime(entries[row])) : (row) => entries[row];
     return { column, type, isTime, read };
   }
   function constant() {
@@ -148,7 +151,7 @@ export function parseFilter(text, columns, values) {
       if (typeof value === expected) return value;
       throw new Error(`${column} is a column of ${type}: compare it with ${isText ? "a text in single quotes" : `a ${expected}`}`);
     }
-    const time = Date.parse(/^\d{4}-\d{2}-\d{2}$/.test(value) ? value : withZone(String(value)));
+    const time = parseTime(String(value));
     if (Number.isNaN(time)) throw new Error(`${column} is a column of times: compare it with a date such as '2024-05-01'`);
     return time;
   }
@@ -164,7 +167,12 @@ export function parseFilter(text, columns, values) {
   return condition;
 }
 
-const withZone = (text) => (/(Z|[+-]\d{2}:?\d{2})$/.test(text) ? text : `${text.replace(" ", "T")}Z`);
+/** Return milliseconds of a date or time; one without a zone is UTC, as in h2q, and not the browser's local time. */
+function parseTime(text) {
+  const hasZone = /^\d{4}-\d{2}-\d{2}$|(Z|[+-]\d{2}:?\d{2})$/.test(text);
+  return Date.parse(hasZone ? text : `${text.replace(" ", "T")}Z`);
+}
+
 const not = (value) => (value === null ? null : !value);
 function or(left, right) {
   if (left === true) return true;

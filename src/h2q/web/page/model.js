@@ -32,7 +32,10 @@ export class Model {
 
   /** Load the runtime and the network, once. */
   load() {
-    this.#session ??= this.#open();
+    this.#session ??= this.#open().catch((error) => {
+      this.#session = undefined; // the next picture tries again
+      throw error;
+    });
     return this.#session;
   }
 

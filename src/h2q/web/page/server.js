@@ -1,7 +1,16 @@
 // The index behind h2q serve. Its methods are those of the class Site in site.js.
 
+/** Parse JSON; ids that a JavaScript number cannot hold exactly become strings, which the server takes, too. */
+function parse(text) {
+  try {
+    return JSON.parse(text.replace(/"id":(\d{16,})(?=[,}])/g, '"id":"$1"'));
+  } catch {
+    return null;
+  }
+}
+
 async function read(response) {
-  const answer = await response.json().catch(() => null);
+  const answer = parse(await response.text());
   if (response.ok && answer !== null) return answer;
   throw new Error(answer?.error ?? `The server answered ${response.status} ${response.statusText}`);
 }
@@ -43,13 +52,13 @@ export class Server {
     return ask(`${path}/image?${parameters}`, { method: "POST", headers, body: image });
   }
 
-  /** Return the comparison; onWait is called while the server computes it. */
-  async comparison(onWait) {
+  /** Return the comparison; null, if onProgress, which is called while the server computes it, returns false. */
+  async comparison(onProgress) {
     for (;;) {
-      const response = await fetch("api/comparison");
-      const answer = await read(response);
-      if (response.status !== 202) return answer;
-      onWait(answer.progress ?? null);
+      const answer = await ask("api/comparison");
+      if (answer.status === "failed") throw new Error(answer.error);
+      if (answer.status === "done") return answer;
+      if (!onProgress(answer.progress)) return null;
       await new Promise((resolve) => setTimeout(resolve, 1000));
     }
   }

@@ -31,7 +31,7 @@ export class Site {
     this.#rows = new Map(items.ids.map((id, row) => [String(id), row]));
     if (info.model) {
       this.#model = new Model(info.model, info.n_bits);
-      requestIdleCallback?.(() => this.#model.load().catch(() => {}));
+      globalThis.requestIdleCallback?.(() => this.#model.load().catch(() => {})); // Safari has no such function
     }
     return info;
   }
