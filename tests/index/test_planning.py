@@ -83,7 +83,7 @@ def test_the_command_says_what_it_assumes(capsys: pytest.CaptureFixture[str]) ->
     printed = capsys.readouterr().out
     assert "1,000,000,000 codes of 64 bits" in printed
     assert "0.504 $/h" in printed
-    assert "not measured but assumed" in " ".join(printed.split())
+    assert "Not measured: Milvus" in " ".join(printed.split())
     assert "2024" in printed
     command(1e9, 64, 64, 8, 0.504, 0.08, as_json=True)
     assert {engine["engine"] for engine in json.loads(capsys.readouterr().out)["engines"]} == set(NOTES)

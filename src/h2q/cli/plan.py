@@ -62,7 +62,7 @@ def plan(
         f"{items:,.0f} codes of {bits} bits, extrapolated from runs on {measured_on}: bytes and processor seconds, "
         f"these divided by the cores. Assumed: machines of {memory:g} GiB and {cores} cores at {price:g} $/h, disk at "
         f"{storage_price:g} $ a GB and month (defaults: list prices of 2024, on demand, us-east-1), and "
-        f"{100 * machine.usable:.0f} % of the memory used."
+        f"{100 * machine.usable:.0f} % of the memory used. Not measured: Milvus."
     )
 
 

@@ -23,14 +23,13 @@ __all__ = ["NOTES", "SCANS", "Demand", "Machine", "Run", "estimate", "measured_r
 _HOURS_PER_MONTH = 730.0
 _BATCH = 100
 
-SCANS = frozenset({"folder", "milvus"})
+SCANS = frozenset({"folder"})
 
 NOTES = {
     "folder": "exact: a query compares all codes",
-    "faiss": "IVF, recall@100 of 0.95; memory is the size of its files, which are read when it is opened",
-    "postgresql": "HNSW of pgvector; memory is the size of table and index, which must be cached to be fast",
-    "milvus": "BIN_FLAT, exact; memory is not measured but assumed: code, id, row and timestamp of an item (the fields "
-    "that Milvus stores), without what the server needs for itself",
+    "faiss": "IVF, recall@100 of 0.95; memory is assumed to be the size of its files; the time of building is a lower "
+    "bound, since it grows as items^1.5 in the end",
+    "postgresql": "HNSW of pgvector; memory is assumed to be the size of table and index, all cached",
 }
 
 
@@ -147,7 +146,7 @@ def measured_runs() -> tuple[str, tuple[Run, ...]]:
     --------
     >>> measured_on, runs = measured_runs()
     >>> sorted({run.engine for run in runs})
-    ['faiss', 'folder', 'milvus', 'postgresql']
+    ['faiss', 'folder', 'postgresql']
     """
     content = files("h2q.index").joinpath("plan_figures.json").read_bytes()
     document: dict[str, Any] = decode_json(content, "plan_figures.json", checked=False)
