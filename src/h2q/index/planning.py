@@ -180,8 +180,7 @@ def estimate(runs: Sequence[Run], items: float, bits: int) -> Run:
     def proportional(values: Sequence[float]) -> float:
         design = np.column_stack([np.ones(len(runs)), n_items, n_items * n_bytes])
         # Relative errors, so that small runs say what is constant and large ones what is in proportion.
-        values = np.maximum(values, 1e-12)
-        design /= values[:, None]
+        design /= np.maximum(np.array(values), 1e-12)[:, None]
         scale = np.linalg.norm(design, axis=0)
         coefficients = lsq_linear(design / scale, np.ones(len(runs)), bounds=(0, np.inf)).x / scale
         return float(coefficients @ [1, items, items * wanted])
