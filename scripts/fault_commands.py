@@ -90,6 +90,7 @@ COMMANDS = {
     "index remove": Command(("index", "remove", "index", "1,2,3"), changes="index"),
     "info": Command(("info", "q.safetensors")),
     "inspect": Command(("inspect", "codes.npy", "--labels", "y.npy")),
+    "plan": Command(("plan", "--items", "1e9", "--bits", "64")),
     "search": Command(("search", "index", "x.npy", "-k", "5", "-o", "new.npz"), ("new.npz",)),
     # A server has no end of its own; this much of it has.
     "serve": Command(("serve", "images.h2q", "--openapi", "new.json"), ("new.json",)),

@@ -132,6 +132,10 @@ class Milvus:
     def pids(self) -> list[int]:
         return [self.pid]
 
+    def stored(self) -> list[Path]:
+        """Return the folders with the files of collections, without logs and queues."""
+        return sorted((self._data / "data").glob("*_log")) + sorted((self._data / "data").glob("index_files"))
+
     def close(self) -> None:
         self.stop("immediate")
         shutil.rmtree(self._data, ignore_errors=True)
