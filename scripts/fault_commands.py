@@ -67,6 +67,7 @@ COMMANDS = {
     "check": Command(("check", "index")),
     "compare": Command(("compare", "x.npy", "--bits", "16")),
     "demo": Command(("demo", "-o", "new-demo", "--seeds", "1"), ("new-demo",)),
+    "drift": Command(("drift", "index", "x.npy")),
     "embed": Command(("embed", "images", "-o", "new.npy"), ("new.npy", "cache/features")),
     "encode": Command(("encode", "x.npy", "-q", "q.safetensors", "-o", "new.npy"), ("new.npy",)),
     "evaluate": Command(
