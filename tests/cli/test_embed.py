@@ -135,7 +135,7 @@ def test_a_folder_without_images_says_so(tmp_path):
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_run_that_is_stopped_leaves_no_debris(number, code, photos, tmp_path):
-    for i in range(400):
+    for i in range(1500):
         shutil.copy(photos / f"{i % 12:02d}.jpg", photos / f"copy-{i}.jpg")
     command = [sys.executable, "-c", "from h2q.cli import main; main()", "embed", str(photos), "-o", "x.npy"]
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)

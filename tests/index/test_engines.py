@@ -189,14 +189,15 @@ def test_strings_are_asked_for_before_the_first_items(make: Callable[..., Index]
 @pytest.mark.parametrize("table", ["q", "order"])
 def test_a_table_of_postgresql_may_have_any_name(postgresql: str, table: str, quantizer: Any) -> None:
     codes = quantizer.encode(X[:20])
-    with create_index(f"{postgresql}?table={table}", 48) as index:
-        index.add(codes, ids=["b", *map(str, range(19))], metadata={"code": np.arange(20)})
-        index.save()
-        index.upsert(codes[:1], ["a"], {"code": [30]})
-        index.remove(["b"])
-        assert index.search(codes[:1], 1, where="code > 20").ids.tolist() == [["a"]]
-        assert len(index) == 20
-        index.drop()
+    index = create_index(f"{postgresql}?table={table}", 48)
+    index.add(codes, ids=["b", *map(str, range(19))], metadata={"code": np.arange(20)})
+    index.save()
+    index.upsert(codes[:1], ["a"], {"code": [30]})
+    index.remove(["b"])
+    assert index.search(codes[:1], 1, where="code > 20").ids.tolist() == [["a"]]
+    assert len(index) == 20
+    index.drop()
+    index.close()
 
 
 def test_nothing_changes_when_something_is_wrong(make: Callable[..., Index], quantizer: Any) -> None:
