@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from h2q.index.filters import (
     And,
-    Between,
     Column,
     Comparison,
     Condition,
@@ -101,8 +100,6 @@ def to_arrow(condition: Condition, schema: Any) -> Any:
                 return pc.match_like(field, pattern, ignore_case=ignore_case)
             # Arrow takes a backslash for itself in some patterns.
             return pc.match_substring_regex(field, f"(?s){to_regex(pattern)}", ignore_case=ignore_case)
-        case Between(column, low, high):
-            return _compared(column, ">=", low, schema) & _compared(column, "<=", high, schema)
         case IsIn(column, values):
             return _is_in(column, values, schema)
         case Comparison(column, operator, value):

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 from h2q.errors import describe, require
 
 __all__ = [
-    "And", "Between", "Column", "Comparison", "Condition", "IsIn", "IsNull", "Like", "Not", "Or", "check_filter",
+    "And", "Column", "Comparison", "Condition", "IsIn", "IsNull", "Like", "Not", "Or", "check_filter",
     "family_of", "is_type", "parse_filter",
 ]  # fmt: skip
 
@@ -40,15 +40,6 @@ class IsIn:
 
     column: Column
     values: tuple[Value, ...]
-
-
-@dataclass(frozen=True)
-class Between:
-    """``column between low and high``, both included."""
-
-    column: Column
-    low: Value
-    high: Value
 
 
 @dataclass(frozen=True)
@@ -90,7 +81,7 @@ class Or:
     right: "Condition"
 
 
-Condition: TypeAlias = Comparison | IsIn | Between | Like | IsNull | Not | And | Or
+Condition: TypeAlias = Comparison | IsIn | Like | IsNull | Not | And | Or
 
 _OPERATORS = {"eq": "=", "neq": "<>", "lt": "<", "lte": "<=", "gt": ">", "gte": ">="}
 _MIRRORED = {"=": "=", "<>": "<>", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
@@ -215,7 +206,8 @@ class _Reader:
             return IsIn(column, tuple(self._value(value, column) for value in node.expressions))
         if kind == "between":
             column = self._column(node.this)
-            return Between(column, self._value(node.args["low"], column), self._value(node.args["high"], column))
+            low, high = (self._value(node.args[name], column) for name in ("low", "high"))
+            return And(Comparison(column, ">=", low), Comparison(column, "<=", high))
         if kind in ("like", "ilike"):
             return self._like(node, ignore_case=kind == "ilike")
         if kind == "is" and node.expression.key == "null":

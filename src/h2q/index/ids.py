@@ -5,7 +5,7 @@ strings of one hash apart. So items are sorted by number, found by binary search
 are; and the order of the strings' numbers is the same in every process and every index without collisions.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,7 @@ __all__ = [
     "numbers_of",
     "strings_of",
     "taken_ids",
+    "values_in_order",
 ]
 
 INTEGER, STRING = "integer", "string"
@@ -177,6 +178,26 @@ def taken_ids(taken: NDArray[Any]) -> ValueError:
 def missing_ids(missing: NDArray[Any], n: int, consequence: str = "") -> ValueError:
     """Return the error about ids, of `n` that were given, that no item has."""
     return ValueError(f"{len(missing)} of {n} ids are not in the index (first: {missing.tolist()[0]!r}){consequence}")
+
+
+def values_in_order(values: Mapping[Any, Any], ids: NDArray[Any]) -> list[Any]:
+    """Return the value of each id, in the order of the ids.
+
+    Raises
+    ------
+    ValueError
+        If an id has none.
+
+    Examples
+    --------
+    >>> values_in_order({3: "c", 1: "a"}, np.array([1, 3]))
+    ['a', 'c']
+    """
+    wanted = ids.tolist()
+    missing = np.array([item not in values for item in wanted], np.bool_)
+    if missing.any():
+        raise missing_ids(ids[missing], len(ids))
+    return [values[item] for item in wanted]
 
 
 def bucket_of(strings: NDArray[Any]) -> NDArray[np.int64]:

@@ -21,7 +21,7 @@ from h2q.converters import to_milvus as to_milvus_codes
 from h2q.index.arrow_filters import matching_rows
 from h2q.index.engine import EngineIndex, map_embeddings
 from h2q.index.filters import Condition
-from h2q.index.ids import INTEGER, STRING, id_array, missing_ids, taken_ids
+from h2q.index.ids import INTEGER, STRING, id_array, taken_ids, values_in_order
 from h2q.index.milvus_collection import (
     INDEX_TYPES,
     LONGEST_ID,
@@ -252,10 +252,7 @@ class MilvusIndex(EngineIndex):
     def _rows_of(self, ids: NDArray[Any], field: str) -> list[dict[str, Any]]:
         """Return a field of these items, in their order."""
         rows = {row["id"]: row for part in _parts(ids) for row in self._query(ids_in(part), ["id", field])}
-        missing = np.array([item not in rows for item in ids.tolist()], np.bool_)
-        if missing.any():
-            raise missing_ids(ids[missing], len(ids))
-        return [rows[item] for item in ids.tolist()]
+        return values_in_order(rows, ids)
 
     def _expression(self, where: Condition | None) -> str:
         """Return a condition as Milvus reads it; what it cannot say is evaluated here and becomes a list of ids."""

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from h2q.index.arrow_filters import whole_numbers
-from h2q.index.filters import And, Between, Column, Comparison, Condition, IsIn, IsNull, Like, Not, Or, Value, family_of
+from h2q.index.filters import And, Column, Comparison, Condition, IsIn, IsNull, Like, Not, Or, Value, family_of
 from h2q.index.patterns import literal_prefix, next_text
 from h2q.index.plain import BOOLEAN, FLOAT, INTEGER, TEXT, PlainColumn, plain_value
 
@@ -100,8 +100,6 @@ class _Translator:
                 return Expression(f"({parts[0].text} {word} {parts[1].text})", all(part.exact for part in parts))
             case Not(inner):
                 return self.expression(inner, not holds)
-            case Between(column, low, high):
-                return self.expression(And(Comparison(column, ">=", low), Comparison(column, "<=", high)), holds)
             case IsNull(column):
                 present = _present(self._columns[column.name])
                 return Expression(f"(not {present})" if holds else present)

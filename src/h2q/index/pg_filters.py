@@ -9,7 +9,7 @@ from typing import Any
 
 from h2q.errors import require
 from h2q.index.arrow_filters import whole_numbers
-from h2q.index.filters import And, Between, Column, Comparison, Condition, IsIn, IsNull, Like, Not, Or, Value, family_of
+from h2q.index.filters import And, Column, Comparison, Condition, IsIn, IsNull, Like, Not, Or, Value, family_of
 from h2q.index.patterns import to_regex
 from h2q.index.plain import (
     BOOLEAN,
@@ -92,8 +92,6 @@ class _Translator:
                 return f"(not {self.condition(inner)})"
             case IsNull(column):
                 return f"({quoted(self._columns[column.name].stored)} is null)"
-            case Between(column, low, high):
-                return self.condition(And(Comparison(column, ">=", low), Comparison(column, "<=", high)))
             case Like(column, pattern, ignore_case):
                 return self._like(column, pattern, ignore_case)
             case IsIn(column, values):

@@ -21,7 +21,7 @@ from h2q.converters import from_pgvector_binary, to_pgvector
 from h2q.index import pg_copy
 from h2q.index.engine import EngineIndex, map_embeddings
 from h2q.index.filters import Condition
-from h2q.index.ids import MAX_ID, STRING, id_array, missing_ids, taken_ids
+from h2q.index.ids import MAX_ID, STRING, id_array, taken_ids, values_in_order
 from h2q.index.neighbors import Neighbors, RadiusNeighbors
 from h2q.index.pg_connection import PgConnection
 from h2q.index.pg_filters import TYPES, fits_postgresql, quoted, refuse_nul, to_sql
@@ -280,10 +280,7 @@ class PostgresIndex(EngineIndex):
         """Return the values of columns for these items, in their order."""
         statement = f"select {', '.join(['id', *columns])} from {self._items} where id = any(%s)"
         rows = {row[0]: row[1:] for row in self._server.rows(statement, [ids.tolist()], binary=True)}
-        missing = np.array([item not in rows for item in ids.tolist()], np.bool_)
-        if missing.any():
-            raise missing_ids(ids[missing], len(ids))
-        ordered = [rows[item] for item in ids.tolist()]
+        ordered = values_in_order(rows, ids)
         return [list(values) for values in zip(*ordered, strict=True)] if ordered else [[] for _ in columns]
 
     def _nearest(self, codes: NDArray[np.uint8], k: int, where: Condition | None) -> Neighbors:
