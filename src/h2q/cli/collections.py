@@ -41,12 +41,8 @@ def update_collection(collection: "Collection[Any]", *, as_json: bool) -> None:
     )
     print(f"{collection.path} holds {total:,} {collection.kind}")
     if update.unreadable:
-        more = len(update.unreadable) - _NAMES_SHOWN
         print(f"{len(update.unreadable):,} could not be read:")
-        for name in update.unreadable[:_NAMES_SHOWN]:
-            print(f"  {on_one_line(name)}")
-        if more > 0:
-            print(f"  and {more:,} more (--json lists them)")
+        print_names(update.unreadable)
 
 
 def print_duplicates(
@@ -64,8 +60,8 @@ def print_duplicates(
     groups = collection.duplicates(radius)
     radius = collection.radius(radius)
     if as_json:
-        found = [{key: group.ids, "distance": group.distance} for group in groups]
-        print_json({"radius": radius, "groups": found})
+        documents = [{key: group.ids, "distance": group.distance} for group in groups]
+        print_json({"radius": radius, "groups": documents})
         return
     for group in groups:
         for number, name in enumerate(describe(group.ids)):
@@ -78,6 +74,14 @@ def print_duplicates(
         f"{len(groups):,} {noun} within {radius} of {collection.opened_index().n_bits} bits; {spare:,} "
         f"{collection.kind} more than one of each"
     )
+
+
+def print_names(names: Sequence[str]) -> None:
+    """Print the first of many names, a line each, and the number of the others."""
+    for name in names[:_NAMES_SHOWN]:
+        print(f"  {on_one_line(name)}")
+    if len(names) > _NAMES_SHOWN:
+        print(f"  and {len(names) - _NAMES_SHOWN:,} more (--json lists them)")
 
 
 def on_one_line(text: str) -> str:

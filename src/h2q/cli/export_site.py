@@ -5,11 +5,10 @@ from typing import Annotated
 
 import typer
 
+from h2q.cli.collections import print_names
 from h2q.cli.common import JsonOption, format_bytes, print_json
 
 __all__ = ["export_site"]
-
-_NAMES_SHOWN = 20
 
 
 def export_site(
@@ -43,10 +42,6 @@ def export_site(
         return
     print(f"{folder} holds a site of {site.items:,} items, {format_bytes(site.n_bytes)}")
     if site.missing:
-        more = len(site.missing) - _NAMES_SHOWN
         print(f"{len(site.missing):,} have no thumbnail, because their files are gone or do not decode:")
-        for name in site.missing[:_NAMES_SHOWN]:
-            print(f"  {name}")
-        if more > 0:
-            print(f"  and {more:,} more (--json lists them)")
+        print_names(site.missing)
     print(f"look at it: python -m http.server --directory {folder} --bind 127.0.0.1")

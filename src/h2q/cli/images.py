@@ -69,18 +69,17 @@ def search(
 
     collection = PictureCollection.open(path)
     neighbors = collection.search(picture, k, where=where)
-    # Rounding makes the distance of a picture to itself a little less than 0.
-    found = [(collection.folder / item.id, max(item.distance, 0.0)) for item in neighbors[0]]
+    pictures = [(collection.folder / item.id, item.distance) for item in neighbors[0]]
     sheet = path / _SHEET if output is None and open_sheet else output
     if sheet is not None:
-        _write_sheet(sheet, picture, found, show=open_sheet and sys.stdout.isatty())
+        _write_sheet(sheet, picture, pictures, show=open_sheet and sys.stdout.isatty())
     if as_json:
-        paths, distances = [name for name, _ in found], [distance for _, distance in found]
+        paths, distances = [name for name, _ in pictures], [distance for _, distance in pictures]
         sheet_key = {} if sheet is None else {"sheet": sheet}
         print_json({"picture": picture, "paths": paths, "distances": distances, **sheet_key})
         return
     thumbnails = shows_pictures()
-    for name, distance in found:  # in lines: a table would cut paths to the width of the terminal
+    for name, distance in pictures:  # in lines: a table would cut paths to the width of the terminal
         if thumbnails:
             print_thumbnail(name)
         print(f"{distance:.3f}  {on_one_line(str(name))}")
@@ -88,10 +87,10 @@ def search(
         print(f"{sheet} shows them")
 
 
-def _write_sheet(sheet: Path, picture: Path, found: list[tuple[Path, float]], *, show: bool) -> None:
+def _write_sheet(sheet: Path, picture: Path, pictures: list[tuple[Path, float]], *, show: bool) -> None:
     from h2q.collections import write_sheet
 
-    write_sheet(sheet, picture, found)
+    write_sheet(sheet, picture, pictures)
     if show:
         import webbrowser
 

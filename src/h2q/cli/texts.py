@@ -65,13 +65,12 @@ def search(
     collection = TextCollection.open(path)
     neighbors = collection.search(query, k, where=where)
     rows = neighbors.metadata.to_pylist()
-    # Rounding makes the distance of equal texts a little less than 0.
-    found = [(item.id, max(item.distance, 0.0), row) for item, row in zip(neighbors[0], rows, strict=True)]
+    pairs = list(zip(neighbors[0], rows, strict=True))
     if as_json:
-        texts = [{"id": item, "distance": distance, **row} for item, distance, row in found]
+        texts = [{"id": item.id, "distance": item.distance, **row} for item, row in pairs]
         print_json({"query": query, "texts": texts})
         return
-    cells = [[str(item), _shorten(row[collection.column]), f"{distance:.3f}"] for item, distance, row in found]
+    cells = [[str(item.id), _shorten(row[collection.column]), f"{item.distance:.3f}"] for item, row in pairs]
     print_table(["id", "text", "distance"], cells, text_columns=2)
 
 

@@ -3,6 +3,7 @@ from .collection import Update as Update
 from .duplicates import DuplicateGroup as DuplicateGroup
 from .duplicates import find_duplicates as find_duplicates
 from .image_models import load_image_model as load_image_model
+from .opening import collection_class as collection_class
 from .opening import open_collection as open_collection
 from .pictures import PictureCollection as PictureCollection
 from .sheets import write_sheet as write_sheet

@@ -7,7 +7,7 @@ photos.h2q/
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
@@ -167,10 +167,6 @@ class Collection(ABC, Generic[L]):
         """Return whether the embeddings come from a network that was trained for something else."""
         return False
 
-    @abstractmethod
-    def _name(self, item: Any) -> str:
-        """Name an item for messages."""
-
     def update(self) -> Update:
         """Take up the items that are new, changed or gone since the last update; save after every few thousand.
 
@@ -194,7 +190,7 @@ class Collection(ABC, Generic[L]):
         gone = [item for item in before if item not in now]
         faults = self._take_up(added + changed, listing) if added or changed else {}
         self._remove(gone + [item for item in changed if item in faults])
-        unreadable = (*listing.unreadable, *(f"{self._name(item)} ({reason})" for item, reason in faults.items()))
+        unreadable = (*listing.unreadable, *(f"{item} ({reason})" for item, reason in faults.items()))
         if self.index is None:
             first = f"; {len(unreadable):,} cannot, first {unreadable[0]}" if unreadable else ""
             raise ValueError(f"{self.source} holds no {self.kind} that can be read{first}")
@@ -246,10 +242,12 @@ class Collection(ABC, Generic[L]):
             write_checked_json(self.path / f"{self.kind}.json", settings)
 
     def search_embeddings(self, embeddings: NDArray[np.float32], k: int = 10, *, where: str | None = None) -> Neighbors:
-        """Return the k items nearest to embeddings, float32 of shape (n, d): ids, 1 - cosine, and metadata."""
+        """Return the k items nearest to embeddings, float32 of shape (n, d): ids, 1 - cosine from 0, and metadata."""
         index = self.opened_index()
         columns = [name for name in index.metadata_schema.names if not name.startswith("_")]
-        return index.search(embeddings, k, rerank=max(_CANDIDATES, 10 * k), where=where, columns=columns)
+        neighbors = index.search(embeddings, k, rerank=max(_CANDIDATES, 10 * k), where=where, columns=columns)
+        # Rounding makes the distance of equal items a little less than 0.
+        return replace(neighbors, distances=np.maximum(neighbors.distances, 0))
 
     def duplicates(self, radius: int | None = None) -> Sequence[DuplicateGroup]:
         """Return the groups of items that are nearly the same; see `find_duplicates`.

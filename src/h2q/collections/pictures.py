@@ -134,9 +134,6 @@ class PictureCollection(Collection[Listing]):
         faults = {ids[position]: reason for position, reason in images.faults.items()}
         return EmbeddedPart(paths, embeddings[fine], metadata, faults)
 
-    def _name(self, item: Any) -> str:
-        return str(item)
-
     def _merits(self, ids: NDArray[Any]) -> Sequence[Any]:
         rows = self.opened_index().metadata(ids, ["width", "height", "size", "modified"]).to_pylist()
         return [(row["width"] * row["height"], row["size"], -row["modified"].timestamp()) for row in rows]

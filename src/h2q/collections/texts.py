@@ -185,9 +185,6 @@ class TextCollection(Collection[_Rows]):
         table = table.append_column(_HASH, pa.array([listing.states[item][0] for item in ids], pa.int64()))
         return EmbeddedPart(list(ids), np.concatenate(parts), table, {})
 
-    def _name(self, item: Any) -> str:
-        return str(item)
-
     def _merits(self, ids: NDArray[Any]) -> Sequence[Any]:
         texts = self.opened_index().metadata(ids, [self.column])[self.column].to_pylist()
         return [(len(text), -position) for position, text in enumerate(texts)]

@@ -5,8 +5,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import xxhash
-
 from h2q.datasets.image_folder import find_images
 from h2q.datasets.images import FileImages
 from h2q.encoding.collections import Batch, Collection, Part
@@ -68,11 +66,8 @@ class ImageCollection(Collection):
 
     def identity(self) -> list[dict[str, Any]]:
         """Return what a run that goes on must find as it was: network, and names, sizes and times of the images."""
-        digest = xxhash.xxh3_128()
-        for path in self._paths:
-            status = (self.files[0] / path).stat()
-            digest.update(f"{path}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
-        identity = {"name": str(self.files[0]), "images": len(self._paths), "digest": digest.hexdigest()}
+        fingerprint = FileImages(self.files[0], self._paths).fingerprint()
+        identity = {"name": str(self.files[0]), "images": len(self._paths), "digest": fingerprint}
         return [{**identity, "backbone": self._backbone, "image_size": self._image_size}]
 
 

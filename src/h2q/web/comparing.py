@@ -14,14 +14,15 @@ from h2q.quantization.reduction import principal_components
 from h2q.report.document import Table, as_rows
 from h2q.web.settings import Refusal
 
-__all__ = ["BackgroundComparison", "compare_on_sample"]
+__all__ = ["MIN_ITEMS", "BackgroundComparison", "compare_on_sample"]
 
 _QUANTIZERS = ("sign", "random rotation", "ITQ", "H²Q")
 _RECALLS = {"hamming": "recall", "asymmetric": "recall_asymmetric", "rerank": "recall_reranked"}
 _LENGTHS = (16, 32, 64, 128)
 _K = 10
 _LOG = logging.getLogger("h2q.web")
-_MAX_QUERIES, _MAX_ITEMS, _LEAST = 500, 6_000, 40
+_MAX_QUERIES, _MAX_ITEMS = 500, 6_000
+MIN_ITEMS = 40
 
 
 @dataclass
@@ -58,8 +59,8 @@ class BackgroundComparison:
         """
         if not self._index.keeps_embeddings:
             raise Refusal(404, "this index keeps no embeddings, which a comparison needs")
-        if len(self._index) < _LEAST:
-            raise Refusal(404, f"a comparison needs {_LEAST} items at least")
+        if len(self._index) < MIN_ITEMS:
+            raise Refusal(404, f"a comparison needs {MIN_ITEMS} items at least")
         with self._lock:
             if self._progress is None:
                 self._progress = _Progress()

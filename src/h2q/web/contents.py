@@ -220,11 +220,12 @@ def open_contents(path: Path) -> Contents:
     >>> open_contents(Path(folder)).ways()
     ['code', 'id']
     """
-    from h2q.collections import PictureCollection, TextCollection
+    from h2q.collections import PictureCollection, collection_class
 
-    name = path.resolve().name
-    if (path / f"{PictureCollection.kind}.json").exists():
-        return PictureContents(PictureCollection.open(path), name)
-    if (path / f"{TextCollection.kind}.json").exists():
-        return TextContents(TextCollection.open(path), name)
-    return Contents(BinaryIndex.open(path), name)
+    name, kind = path.resolve().name, collection_class(path)
+    if kind is None:
+        return Contents(BinaryIndex.open(path), name)
+    collection = kind.open(path)
+    if isinstance(collection, PictureCollection):
+        return PictureContents(collection, name)
+    return TextContents(collection, name)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from h2q.comparison import RERANKED
+from h2q.converters import to_hex
 from h2q.errors import FileFormatError
 from h2q.hamming.candidates import candidate_distances
 from h2q.index import BinaryIndex, Neighbors
@@ -20,7 +21,6 @@ from h2q.web.settings import Refusal, Settings
 __all__ = [
     "Options",
     "find_item",
-    "hexadecimal",
     "item_id",
     "plain",
     "query_of_item",
@@ -163,27 +163,26 @@ def run_search(index: BinaryIndex, query: NDArray[Any], options: Options, embed_
     code = query if holds_code else index.quantizer.encode_queries(query)
     for attempt in range(_TRIES):
         neighbors = _nearest(index, query, code, scoring, options)
+        ids = neighbors.ids[0]
         try:
-            found = neighbors.ids[0]
-            codes = (
-                index.codes(found) if len(found) else np.empty((0, code.shape[1]), np.uint8)
-            )  # a filter can leave none
+            # A filter can leave none.
+            codes = index.codes(ids) if len(ids) else np.empty((0, code.shape[1]), np.uint8)
             break
         except ValueError:
             # An item was removed since; its code is gone, but so it should be from the answer.
-            if attempt == _TRIES - 1 or index.contains(neighbors.ids[0]).all():
+            if attempt == _TRIES - 1 or index.contains(ids).all():
                 raise
     n_bits = options.n_bits or index.n_bits
     bits = _differing_bits(code[0], codes, n_bits)
     rows = [{}] * len(codes) if neighbors.metadata is None else neighbors.metadata.to_pylist()
     results = [
-        {"id": item, "distance": distance, "bits": differing, "code": row.tobytes().hex(), "metadata": metadata}
-        for item, distance, differing, row, metadata in zip(
-            neighbors.ids[0].tolist(), neighbors.distances[0].tolist(), bits.tolist(), codes, rows, strict=True
+        {"id": item, "distance": distance, "bits": differing, "code": digits, "metadata": metadata}
+        for item, distance, differing, digits, metadata in zip(
+            ids.tolist(), neighbors.distances[0].tolist(), bits.tolist(), to_hex(codes, index.n_bits), rows, strict=True
         )
     ]
     return {
-        "query_code": hexadecimal(code[0]),
+        "query_code": to_hex(code, index.n_bits)[0],
         "n_bits": n_bits,
         "scoring": scoring,
         "seconds": {"embed": embed_seconds, "search": time.perf_counter() - began},
@@ -208,15 +207,6 @@ def _differing_bits(code: NDArray[np.uint8], codes: NDArray[np.uint8], n_bits: i
     mask = np.packbits(np.arange(8 * len(code)) < n_bits)
     distances: NDArray[np.int32] = candidate_distances((code & mask)[None], (codes & mask)[None])[0]
     return distances
-
-
-def hexadecimal(code: NDArray[np.uint8]) -> str:
-    """Return the bytes of a code as hexadecimal digits.
-
-    >>> hexadecimal(np.array([1, 255], np.uint8))
-    '01ff'
-    """
-    return code.tobytes().hex()
 
 
 def plain(value: Any) -> Any:

@@ -24,7 +24,7 @@ from h2q.checks import bytes_per_code
 from h2q.errors import FileFormatError
 from h2q.files import atomic_folder, read_json, write_json
 from h2q.progress import progress_bar
-from h2q.web.comparing import compare_on_sample
+from h2q.web.comparing import MIN_ITEMS, compare_on_sample
 from h2q.web.contents import Contents, open_contents
 from h2q.web.pictures import as_jpeg
 from h2q.web.searching import plain, shown_columns
@@ -39,7 +39,6 @@ _TOP = {"index.html", "page", "data", "thumbnails", "onnxruntime"}
 _PER_FOLDER = 1_000  # thumbnails; the page has the same number
 _ROWS = 4_096
 _MAX_NUMBER = 2**53  # JavaScript rounds larger whole numbers
-_LEAST_TO_COMPARE = 40
 
 
 @dataclass(frozen=True)
@@ -145,7 +144,7 @@ def _write(
         views.append("why")
         if model is not None:
             model.write(folder, [index.quantizer, signs])
-    if comparison and index.keeps_embeddings and len(ids) >= _LEAST_TO_COMPARE:
+    if comparison and index.keeps_embeddings and len(ids) >= MIN_ITEMS:
         write_json(data / "comparison.json", compare_on_sample(index))
         views.append("comparison")
     missing = _write_thumbnails(contents, folder / "thumbnails", ids.tolist(), thumbnail, progress)
