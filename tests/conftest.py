@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -26,19 +26,25 @@ settings.load_profile("h2q")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 
-def _load_servers() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("servers", SERVERS)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+@pytest.fixture(scope="session")
+def load_module() -> Callable[[Path], ModuleType]:
+    """Return a function that imports a program which is in no package, such as those of scripts/ and benchmarks/."""
+
+    def load(path: Path) -> ModuleType:
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return load
 
 
 @pytest.fixture(scope="session")
-def servers() -> ModuleType:
+def servers(load_module: Callable[[Path], ModuleType]) -> ModuleType:
     """Return scripts/servers.py, for tests that need a server of their own."""
-    return _load_servers()
+    return load_module(SERVERS)
 
 
 def _shared_server(name: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:

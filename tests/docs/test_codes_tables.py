@@ -1,8 +1,8 @@
 """Tables of recall at equal bytes are those of the measurements, on every page."""
 
-import importlib.util
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -12,13 +12,8 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def tables() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("codes_tables", ROOT / "benchmarks" / "codes_tables.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def tables(load_module: Callable[[Path], ModuleType]) -> ModuleType:
+    return load_module(ROOT / "benchmarks" / "codes_tables.py")
 
 
 @pytest.mark.parametrize(

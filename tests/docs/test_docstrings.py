@@ -6,9 +6,9 @@ and that example must call it; the few others without an example are in `WITHOUT
 
 import doctest
 import importlib
-import importlib.util
 import inspect
 import re
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -37,13 +37,8 @@ WITHOUT = {
 
 
 @pytest.fixture(scope="module")
-def site_pages() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("site_pages", SITE_PAGES)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def site_pages(load_module: Callable[[Path], ModuleType]) -> ModuleType:
+    return load_module(SITE_PAGES)
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 """The table of docs/reproduce.md is that of our report and of the authors' numbers."""
 
-import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -10,13 +10,8 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def paper_table() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("paper_table", ROOT / "scripts" / "paper_table.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def paper_table(load_module: Callable[[Path], ModuleType]) -> ModuleType:
+    return load_module(ROOT / "scripts" / "paper_table.py")
 
 
 def test_the_page_holds_the_numbers(paper_table: ModuleType) -> None:

@@ -1,6 +1,5 @@
 """Penalties against plain loops, and what descending them alone does to embeddings."""
 
-import importlib.util
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -18,13 +17,8 @@ FIXED = [name for name in PENALTIES if name != "hswd"]
 
 
 @pytest.fixture(scope="module")
-def naive() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("make_losses", GOLDEN / "make_losses.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def naive(load_module: Callable[[Path], ModuleType]) -> ModuleType:
+    return load_module(GOLDEN / "make_losses.py")
 
 
 def _rows(n: int = 7, k: int = 6, scale: float = 1.0) -> Tensor:

@@ -1,6 +1,5 @@
 """The losses by plain loops, and batches to compare them on."""
 
-import importlib.util
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -24,14 +23,9 @@ def _one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def naive() -> ModuleType:
+def naive(load_module: Callable[[Path], ModuleType]) -> ModuleType:
     path = Path(__file__).parents[2] / "golden" / "make_losses.py"
-    spec = importlib.util.spec_from_file_location("make_losses", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_module(path)
 
 
 @pytest.fixture
