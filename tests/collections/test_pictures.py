@@ -106,6 +106,8 @@ def test_a_broken_picture_is_not_counted_whatever_its_name(photos: Path, encoded
     (photos / "copy (1).jpg").write_bytes(encoded[0][:200])
     update = open_collection(photos).update()
     assert update.unreadable == ("broken.jpg (does not decode)", "copy (1).jpg (does not decode)")
+    with pytest.raises(ValueError, match=r"broken\.jpg does not decode as an image; search for another picture$"):
+        PictureCollection.open(photos.parent / "photos.h2q").search(photos / "broken.jpg")
     assert update.added == len(BinaryIndex.open(photos.parent / "photos.h2q" / "index")) == 41
 
 

@@ -125,6 +125,8 @@ def test_what_cannot_be_a_collection_is_refused(file: Path, tmp_path: Path) -> N
     collection.update()
     with pytest.raises(ValueError, match="was made with column=text; leave the option out"):
         TextCollection(tmp_path / "few.h2q", tmp_path / "few.txt", column="body")
+    with pytest.raises(ValueError, match="was made with the default ids_column; leave the option out"):
+        TextCollection(tmp_path / "few.h2q", tmp_path / "few.txt", ids_column="name")
     with pytest.raises(FileNotFoundError, match="no collection of pictures"):
         PictureCollection.open(tmp_path / "few.h2q")
     with pytest.raises(ValueError, match="query must not be empty"):

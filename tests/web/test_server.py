@@ -14,7 +14,7 @@ from urllib.request import Request, urlopen
 import psutil
 import pytest
 
-from h2q.web.server import Protocol
+from h2q.web.server import Protocol, serve
 
 PROGRAM = (sys.executable, "-c", "from h2q.cli import main; main()")
 
@@ -79,6 +79,11 @@ def test_a_client_that_sends_its_head_slowly_is_left(running: tuple[subprocess.P
             except OSError:
                 return
     pytest.fail("the connection is still open")
+
+
+def test_a_host_that_is_none_of_this_machine_is_said() -> None:
+    with pytest.raises(OSError, match=r"^nowhere\.invalid is no address of this machine \(.+\); choose another host$"):
+        serve(None, "nowhere.invalid")
 
 
 def test_a_port_that_is_taken_is_said(indexed: Path) -> None:

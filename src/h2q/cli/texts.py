@@ -41,7 +41,9 @@ def index(
     from h2q.files.tables import TABLE_SUFFIXES
 
     if file.suffix.lower() not in TABLE_SUFFIXES:
-        raise typer.BadParameter(f"expected a name that ends in {', '.join(TABLE_SUFFIXES)}; got {file}")
+        raise typer.BadParameter(
+            f"expected a name that ends in {', '.join(TABLE_SUFFIXES)}; got {file}", param_hint="FILE"
+        )
     if not file.is_file():
         raise typer.BadParameter(f"there is no file {file}", param_hint="FILE")
     from h2q.collections import TextCollection

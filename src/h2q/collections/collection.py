@@ -147,7 +147,8 @@ class Collection(ABC, Generic[L]):
     def _refuse_other(self, options: Mapping[str, Any]) -> None:
         other = {name: value for name, value in options.items() if value not in (None, self._settings[name])}
         if other:
-            made = " and ".join(f"{name}={self._settings[name]}" for name in other)
+            known = {name: self._settings[name] for name in other}
+            made = " and ".join(f"the default {k}" if v is None else f"{k}={v}" for k, v in known.items())
             raise ValueError(f"{self.path} was made with {made}; leave the option out, or make another collection")
 
     @classmethod

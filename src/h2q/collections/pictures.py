@@ -86,7 +86,11 @@ class PictureCollection(Collection[Listing]):
             If there is no such file, or it does not decode.
         """
         self.opened_index()
-        return self.search_embeddings(self._model(FileImages(picture.parent, [picture.name])), k, where=where)
+        try:
+            embedding = self._model(FileImages(picture.parent, [picture.name]))
+        except BrokenImageError as error:
+            raise ValueError(f"{picture} does not decode as an image; search for another picture") from error
+        return self.search_embeddings(embedding, k, where=where)
 
     def embed(self, picture: "Image") -> NDArray[np.float32]:
         """Return the embedding of a picture in memory, shape (1, d), to search with; nothing is stored."""

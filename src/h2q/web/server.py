@@ -92,6 +92,10 @@ def serve(app: Any, host: str = "127.0.0.1", port: int = 0, started: Callable[[s
     try:
         listening = socket.create_server((host, port), family=family, backlog=_CONNECTIONS)
     except OSError as error:
+        if isinstance(error.__context__, socket.gaierror):  # create_server hides it
+            raise OSError(
+                f"{shown} is no address of this machine ({error.__context__.strerror}); choose another host"
+            ) from error
         reason = os.strerror(error.errno) if error.errno else error
         raise OSError(f"{shown}:{port} cannot be listened at ({reason}); choose another port") from error
     with listening:
